@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/*
+ * libshmdev: shared memory that is ready to write now.
+ *
+ * Three calls are the front door: shm_alloc(), shm_free(), shm_fill().  All else
+ * is shmdev_<noun>_<verb>.
+ *
+ * Conventions.  Calls that return int give 0 or more on success and -errno on
+ * failure; calls that return a pointer give NULL and set errno.  Free, unref and
+ * close accept NULL and preserve errno.  Sizes are in bytes.  Every call may be
+ * made from any thread.  None may be made from a signal handler.
+ *
+ * Fork.  The child sees the memory its parent had and may go on using and freeing
+ * it; what it allocates from then on is its own and comes from regions of its
+ * own.  A block that existed at a fork is never handed out again by either side,
+ * so that neither can see the other's later data in it; its memory goes back when
+ * the last block of its region is freed.
+ *
+ * Version 0.1 brought everything in this header.
+ */
+#ifndef SHMDEV_H
+#define SHMDEV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SHMDEV_VERSION_MAJOR	0
+#define SHMDEV_VERSION_MINOR	1
+
+#define SHMDEV_API		__attribute__((visibility("default")))
+#define SHMDEV_NODISCARD	__attribute__((warn_unused_result))
+
+/* --- Blocks: memory by the byte -------------------------------------------- */
+
+/* Blocks of shm_alloc() are aligned to this: a cache line. */
+#define SHMDEV_ALIGN		64
+
+/*
+ * Allocate @size bytes of shared memory, zeroed and aligned to SHMDEV_ALIGN.
+ * Small blocks share regions, large ones get a region of their own.
+ *
+ * NULL + errno: EINVAL @size is 0 (NULL would be ambiguous); ENOMEM no memory, or
+ * @size is beyond what an address space holds; what shmdev_region_create() gives.
+ */
+SHMDEV_API SHMDEV_NODISCARD void *shm_alloc(size_t size)
+	__attribute__((malloc, alloc_size(1), assume_aligned(SHMDEV_ALIGN)));
+
+/*
+ * Give back a block of shm_alloc() or shmdev_block_alloc(); from any thread, and
+ * from a child of the process that allocated it.  NULL does nothing.  A pointer
+ * that is not the start of a live block is a bug of the caller and aborts the
+ * process with a message.
+ */
+SHMDEV_API void shm_free(void *ptr);
+
+/* The caller is going to overwrite the whole block: do not clear reused memory. */
+#define SHMDEV_BLOCK_NOZERO	(1U << 0)
+
+/*
+ * shm_alloc() with SHMDEV_BLOCK_* flags.  Unknown flags: EINVAL.  With
+ * SHMDEV_BLOCK_NOZERO the contents are bytes that this process wrote earlier, or
+ * zero; never another process's.
+ */
+SHMDEV_API SHMDEV_NODISCARD void *shmdev_block_alloc(size_t size, unsigned int flags)
+	__attribute__((malloc, alloc_size(1), assume_aligned(SHMDEV_ALIGN)));
+
+struct shmdev_region;
+
+/*
+ * Find the region that a live block of this process lies in, so that it can be
+ * sent: store the byte offset of @ptr in *@offset and return the region with a
+ * reference of the caller's own (shmdev_region_unref()).  @ptr may point into the
+ * middle of a block.  From now on the block counts as known to others: after
+ * shm_free() its bytes are not handed out again while the region lives.
+ *
+ * NULL + errno: ENOENT @ptr is in no live block.
+ */
+SHMDEV_API SHMDEV_NODISCARD struct shmdev_region *shmdev_block_share(const void *ptr,
+								     size_t *offset);
+
+/* --- Regions: memory by the file ------------------------------------------- */
+
+/* Where a region's memory comes from, best first. */
+enum shmdev_backend {
+	SHMDEV_BACKEND_DEVICE,	/* /dev/shmdev: zeroed huge pages, ready */
+	SHMDEV_BACKEND_HUGETLB,	/* memfd of reserved huge pages, zeroed at first touch */
+	SHMDEV_BACKEND_THP,	/* memfd with transparent huge pages where it gets them */
+	SHMDEV_BACKEND_MEMFD,	/* memfd of base pages */
+	SHMDEV_BACKEND_NR,
+};
+
+/*
+ * Make a region of at least @size bytes, rounded up to the backend's page size,
+ * zeroed, mapped for reading and writing.  The caller holds one reference.  A
+ * region is a file and a mapping of all of it; it lives as long as a descriptor
+ * or a mapping of it, in whatever process, and not a moment longer.
+ *
+ * The best backend that can serve the request now is taken: memory is reserved
+ * here (hugetlb) or allocated here (device), so that a touch does not end in
+ * SIGBUS for want of it; where that fails the next backend is tried.  If the
+ * environment variable SHMDEV_BACKEND, read at the first use, names one
+ * (device, hugetlb, thp, memfd), nothing else is tried.
+ *
+ * @flags must be 0.
+ *
+ * NULL + errno: EINVAL @size is 0, @flags is not, or SHMDEV_BACKEND is not a name
+ * of a backend; ENOMEM no memory; ENODEV, ENXIO, EACCES, EOPNOTSUPP the backend
+ * that was asked for is not there or not allowed (shmdev_backend_probe() tells);
+ * EMFILE, ENFILE no descriptor left.
+ */
+SHMDEV_API SHMDEV_NODISCARD struct shmdev_region *shmdev_region_create(size_t size,
+								       unsigned int flags);
+
+/*
+ * Map the region that descriptor @fd stands for, as received from another
+ * process.  @fd stays the caller's.  The same region gives the same mapping: if
+ * this process has it already, that one is returned with one more reference.
+ *
+ * NULL + errno: EBADF; EINVAL @fd is not a region (a region is of the device, or a
+ * memfd that cannot shrink: F_SEAL_SHRINK; anything else could be truncated into a
+ * SIGBUS) or is empty; EACCES it is not open for writing; ENOMEM, EMFILE.
+ */
+SHMDEV_API SHMDEV_NODISCARD struct shmdev_region *shmdev_region_open(int fd);
+
+/* One more reference; returns @region.  One fewer; the last unmaps and closes. */
+SHMDEV_API struct shmdev_region *shmdev_region_ref(struct shmdev_region *region);
+SHMDEV_API void shmdev_region_unref(struct shmdev_region *region);
+
+/* Its address here, its size, its descriptor (close-on-exec; stays the region's). */
+SHMDEV_API void *shmdev_region_addr(const struct shmdev_region *region);
+SHMDEV_API size_t shmdev_region_size(const struct shmdev_region *region);
+SHMDEV_API int shmdev_region_fd(const struct shmdev_region *region);
+SHMDEV_API enum shmdev_backend shmdev_region_backend(const struct shmdev_region *region);
+
+/* --- Fills: files into shared memory --------------------------------------- */
+
+/* Read from where the descriptor stands (and move it), as read(2) does. */
+#define SHM_FILL_CURRENT	((int64_t)-1)
+
+/**
+ * struct shm_fill - one read of a batch
+ * @dst: where to; [@dst, @dst + @len) must lie within one region that this process
+ *	 has mapped through this library and, if it touches blocks of shm_alloc(),
+ *	 within one of them
+ * @len: bytes wanted; 0 is allowed and done
+ * @offset: where from, in the file; SHM_FILL_CURRENT for pipes, sockets and
+ *	    terminals, or to go on where the descriptor stands
+ * @fd: what to read from
+ * @flags: must be 0
+ * @result: out: bytes that arrived, fewer than @len only if the file ended there,
+ *	    or -errno if an error came (bytes before it may have arrived)
+ *
+ * Errors of a request: EBADF, EISDIR, EIO and what else read(2) gives; EFAULT the
+ * destination is not as described; EINVAL @flags, @offset or @len (above INT64_MAX)
+ * is bad; ESPIPE an offset on what cannot seek; EAGAIN a non-blocking descriptor
+ * had nothing (bytes that came before it are reported instead).
+ */
+struct shm_fill {
+	void *dst;
+	size_t len;
+	int64_t offset;
+	int fd;
+	unsigned int flags;
+	int64_t result;
+};
+
+/*
+ * Do all of @reqs, in no particular order, in batches by io_uring where the kernel
+ * allows it and by preadv(2) where not; return when all are done.  Requests with
+ * SHM_FILL_CURRENT on the same descriptor are done in the order they stand.
+ *
+ * 0 if every request has its @result (good or bad); -EINVAL @reqs is NULL with
+ * @nr > 0; -ENOMEM the bookkeeping could not be had, and nothing was read.
+ */
+SHMDEV_API SHMDEV_NODISCARD int shm_fill(struct shm_fill *reqs, unsigned int nr);
+
+/* --- Information ------------------------------------------------------------ */
+
+/* How shm_fill() reads, best first. */
+enum shmdev_fill_engine {
+	SHMDEV_FILL_FIXED,	/* io_uring into registered buffers */
+	SHMDEV_FILL_RING,	/* io_uring */
+	SHMDEV_FILL_PREADV,	/* preadv(2) */
+	SHMDEV_FILL_NR,
+};
+
+/**
+ * struct shmdev_info - what this process is running on
+ * @backend: what the next region would come from
+ * @fill_engine: how shm_fill() reads into such a region
+ * @page_size: its page size
+ * @regions: regions mapped now
+ * @region_bytes: their total size
+ * @blocks: live blocks of shm_alloc()
+ * @block_bytes: their total size
+ * @reserved: 0
+ */
+struct shmdev_info {
+	enum shmdev_backend backend;
+	enum shmdev_fill_engine fill_engine;
+	uint64_t page_size;
+	uint64_t regions;
+	uint64_t region_bytes;
+	uint64_t blocks;
+	uint64_t block_bytes;
+	uint64_t reserved[8];
+};
+
+/*
+ * Fill in *@info.  0, or -errno as shmdev_region_create() would give if no backend
+ * can serve (then *@info is untouched).  Probes as far as needed; makes no region.
+ */
+SHMDEV_API int shmdev_info_get(struct shmdev_info *info);
+
+/* "device", "hugetlb", "thp", "memfd"; NULL for anything else. */
+SHMDEV_API const char *shmdev_backend_name(enum shmdev_backend backend);
+
+/* "fixed", "ring", "preadv"; NULL for anything else. */
+SHMDEV_API const char *shmdev_fill_engine_name(enum shmdev_fill_engine engine);
+
+/*
+ * Whether regions could come from @backend now: 0, or -errno and why not, as a
+ * sentence a person can act on, in @buf of @size bytes (NUL-terminated, cut if need
+ * be; @buf may be NULL if @size is 0).  -EINVAL: no such backend.  A backend that
+ * SHMDEV_BACKEND rules out is -EPERM and says so.
+ */
+SHMDEV_API int shmdev_backend_probe(enum shmdev_backend backend, char *buf, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SHMDEV_H */
