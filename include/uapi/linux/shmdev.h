@@ -40,6 +40,9 @@
 
 #define SHMDEV_NODE_ANY		(-1)
 
+/* f_type of a region in fstatfs(2): "shmd" */
+#define SHMDEV_MAGIC		0x73686d64
+
 /**
  * struct shmdev_query - what the module offers and how it is doing
  * @abi_version: out: SHMDEV_ABI_VERSION of the module
@@ -49,8 +52,8 @@
  * @alloc_flags: out: the SHMDEV_ALLOC_* flags that are understood
  * @pool_target_bytes: out: zeroed memory the pool tries to hold ready
  * @pool_bytes: out: zeroed memory the pool holds ready now
- * @pool_hits: out: huge pages handed out that came from the pool
- * @pool_misses: out: huge pages' worth of memory handed out that did not
+ * @pool_hits: out: huge pages that were asked of the pool and there
+ * @pool_misses: out: huge pages that were asked of the pool and not there
  * @regions: out: regions that exist
  * @region_bytes: out: their total size
  * @max_region_bytes: out: the largest size SHMDEV_IOC_ALLOC accepts

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef SHMDEV_COMPAT_FS_H
+#define SHMDEV_COMPAT_FS_H
+
+#include <linux/fs.h>
+#include <linux/pagemap.h>
+#include <linux/version.h>
+
+/* c1632a0f1120 ("fs: port ->setattr() to pass mnt_idmap"), 6.3 */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+#define mnt_idmap user_namespace
+#endif
+
+/* af7628d6ec19 ("fs: convert error_remove_page to error_remove_folio"), 6.8 */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define error_remove_folio error_remove_page
+#define generic_error_remove_folio generic_error_remove_page
+#endif
+
+#endif /* SHMDEV_COMPAT_FS_H */

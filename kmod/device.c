@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /dev/shmdev: the ioctl interface of include/uapi/linux/shmdev.h.
+ *
+ * The layer on top: it checks what user space asks for and leaves the work to the
+ * regions, which take their memory from the pool.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/fcntl.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/nodemask.h>
+#include <linux/string.h>
+#include <linux/topology.h>
+#include <linux/uaccess.h>
+#include <uapi/linux/shmdev.h>
+
+#include "pool.h"
+#include "region.h"
+
+/* Forever, for every architecture and for 32-bit callers on 64-bit kernels. */
+static_assert(sizeof(struct shmdev_query) == 128);
+static_assert(sizeof(struct shmdev_alloc) == 64);
+
+static int shmdev_open(struct inode *inode, struct file *file)
+{
+	int err = shmdev_region_fs_get();
+
+	return err ?: nonseekable_open(inode, file);
+}
+
+static int shmdev_release(struct inode *inode, struct file *file)
+{
+	shmdev_region_fs_put();
+	return 0;
+}
+
+static long shmdev_ioctl_query(void __user *arg)
+{
+	struct shmdev_region_stats region;
+	struct shmdev_pool_stats pool;
+	struct shmdev_query query;
+
+	if (copy_from_user(&query, arg, sizeof(query)))
+		return -EFAULT;
+	if (memchr_inv(query.reserved, 0, sizeof(query.reserved)))
+		return -EINVAL;
+
+	shmdev_pool_read_stats(&pool);
+	shmdev_region_read_stats(&region);
+	query = (struct shmdev_query) {
+		.abi_version = SHMDEV_ABI_VERSION,
+		.huge_page_shift = HPAGE_PMD_SHIFT,
+		.alloc_flags = SHMDEV_ALLOC_STRICT,
+		.pool_target_bytes = pool.target_bytes,
+		.pool_bytes = pool.bytes,
+		.pool_hits = pool.hits,
+		.pool_misses = pool.misses,
+		.regions = region.regions,
+		.region_bytes = region.bytes,
+		.max_region_bytes = shmdev_region_max_bytes(),
+	};
+	return copy_to_user(arg, &query, sizeof(query)) ? -EFAULT : 0;
+}
+
+static long shmdev_ioctl_alloc(void __user *arg)
+{
+	struct shmdev_alloc alloc;
+	struct file *file;
+	int nid, fd, err;
+
+	if (copy_from_user(&alloc, arg, sizeof(alloc)))
+		return -EFAULT;
+	if (alloc.pad || memchr_inv(alloc.reserved, 0, sizeof(alloc.reserved)))
+		return -EINVAL;
+	if (alloc.flags & ~SHMDEV_ALLOC_STRICT)
+		return -EOPNOTSUPP;
+	if (!alloc.size)
+		return -EINVAL;
+	if (alloc.size > shmdev_region_max_bytes())
+		return -EFBIG;
+	if (alloc.node == SHMDEV_NODE_ANY)
+		nid = numa_mem_id();
+	else if (alloc.node >= 0 && alloc.node < MAX_NUMNODES &&
+		 node_state(alloc.node, N_MEMORY))
+		nid = alloc.node;
+	else
+		return -EINVAL;
+
+	/* The maximum is a multiple of the huge page size: no overflow. */
+	alloc.size = ALIGN(alloc.size, HPAGE_PMD_SIZE);
+
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	file = shmdev_region_create(alloc.size, nid, alloc.flags & SHMDEV_ALLOC_STRICT,
+				    &alloc.huge_bytes, &alloc.pool_bytes);
+	if (IS_ERR(file)) {
+		err = PTR_ERR(file);
+		goto err_put_fd;
+	}
+	if (copy_to_user(arg, &alloc, sizeof(alloc))) {
+		err = -EFAULT;
+		goto err_put_file;
+	}
+	/* Nothing can fail any more: from here on other threads see the descriptor. */
+	fd_install(fd, file);
+	return fd;
+
+err_put_file:
+	fput(file);
+err_put_fd:
+	put_unused_fd(fd);
+	return err;
+}
+
+static long shmdev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	switch (cmd) {
+	case SHMDEV_IOC_QUERY:
+		return shmdev_ioctl_query((void __user *)arg);
+	case SHMDEV_IOC_ALLOC:
+		return shmdev_ioctl_alloc((void __user *)arg);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static const struct file_operations shmdev_fops = {
+	.owner		= THIS_MODULE,
+	.open		= shmdev_open,
+	.release	= shmdev_release,
+	.unlocked_ioctl	= shmdev_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static struct miscdevice shmdev_misc = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "shmdev",
+	.fops	= &shmdev_fops,
+	/* Whoever may open it can take memory: the administrator says who. */
+	.mode	= 0660,
+};
+
+static int __init shmdev_init(void)
+{
+	int err;
+
+	err = shmdev_pool_init();
+	if (err)
+		return err;
+	err = misc_register(&shmdev_misc);
+	if (err)
+		goto err_pool_exit;
+	return 0;
+
+err_pool_exit:
+	shmdev_pool_exit();
+	return err;
+}
+
+/* Not called while a region or a descriptor of the device exists. */
+static void __exit shmdev_exit(void)
+{
+	misc_deregister(&shmdev_misc);
+	shmdev_pool_exit();
+}
+
+module_init(shmdev_init);
+module_exit(shmdev_exit);
+
+MODULE_DESCRIPTION("Shared memory of huge pages that are zeroed before they are asked for");
+MODULE_AUTHOR("the shmdev developers");
+MODULE_LICENSE("GPL");
+MODULE_VERSION(SHMDEV_VERSION);

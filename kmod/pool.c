@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The pool: per NUMA node a list of zeroed huge folios and a thread that fills it.
+ *
+ * The thread takes only memory that lies about: no direct reclaim, no compaction,
+ * no waking of kswapd.  What it has put aside, the shrinker gives back.
+ *
+ * Locking: pool_node.lock guards the list and its length.  It is innermost, held
+ * for a few instructions, and nothing is allocated or freed under it, so that the
+ * shrinker may run in whatever context memory ran out in.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/atomic.h>
+#include <linux/freezer.h>
+#include <linux/gfp.h>
+#include <linux/kthread.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/nodemask.h>
+#include <linux/sched.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+
+#include "compat/shrinker.h"
+#include "pool.h"
+
+/* Zeroed once, whatever init_on_alloc says: with this flag the two do not add up. */
+#define POOL_GFP ((GFP_HIGHUSER & ~__GFP_RECLAIM) | __GFP_ZERO | __GFP_THISNODE | \
+		  __GFP_NORETRY | __GFP_NOWARN)
+
+/* How long the thread leaves memory alone after it found none or was asked for some. */
+#define POOL_BACKOFF	(5 * HZ)
+
+struct pool_node {
+	int nid;
+	struct task_struct *thread;
+	spinlock_t lock;		/* guards folios and nr */
+	struct list_head folios;	/* by folio->lru */
+	unsigned long nr;
+	atomic64_t hits;
+	atomic64_t misses;
+	unsigned long backoff_until;	/* jiffies; only the thread and the shrinker write */
+};
+
+/* Filled before the device exists and emptied when it is gone: no lock. */
+static struct pool_node *pool_nodes[MAX_NUMNODES];
+static struct shrinker *pool_shrinker;
+
+/* Static, so that writing the parameter needs none of the above. */
+static DECLARE_WAIT_QUEUE_HEAD(pool_wait);
+
+/* --- target ---------------------------------------------------------------- */
+
+#define POOL_MB_DEFAULT	UINT_MAX
+
+static unsigned int pool_mb = POOL_MB_DEFAULT;
+
+static unsigned int pool_mb_max(void)
+{
+	return min_t(u64, ((u64)totalram_pages() << PAGE_SHIFT) / 2 / SZ_1M, UINT_MAX - 1);
+}
+
+static unsigned int pool_mb_default(void)
+{
+	return min_t(u64, ((u64)totalram_pages() << PAGE_SHIFT) / 16 / SZ_1M, 1024);
+}
+
+static unsigned int pool_mb_now(void)
+{
+	unsigned int mb = READ_ONCE(pool_mb);
+
+	return mb == POOL_MB_DEFAULT ? pool_mb_default() : mb;
+}
+
+static int pool_mb_set(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_uint_minmax(val, kp, 0, pool_mb_max());
+
+	if (!err)
+		wake_up_all(&pool_wait);
+	return err;
+}
+
+static int pool_mb_get(char *buf, const struct kernel_param *kp)
+{
+	return scnprintf(buf, PAGE_SIZE, "%u\n", pool_mb_now());
+}
+
+static const struct kernel_param_ops pool_mb_ops = {
+	.set	= pool_mb_set,
+	.get	= pool_mb_get,
+};
+
+module_param_cb(pool_mb, &pool_mb_ops, &pool_mb, 0644);
+MODULE_PARM_DESC(pool_mb, "MiB of zeroed huge pages to hold ready, all nodes together; 0 holds none (default: 1/16 of memory, at most 1024)");
+
+/* Huge pages that each node should hold. */
+static unsigned long pool_target(void)
+{
+	u64 bytes = (u64)pool_mb_now() * SZ_1M;
+
+	return div_u64(bytes, num_node_state(N_MEMORY)) >> HPAGE_PMD_SHIFT;
+}
+
+/* --- the list -------------------------------------------------------------- */
+
+static void pool_put(struct pool_node *node, struct folio *folio)
+{
+	spin_lock(&node->lock);
+	list_add(&folio->lru, &node->folios);
+	node->nr++;
+	spin_unlock(&node->lock);
+}
+
+/* Take one folio off the list, if there are more than @keep. */
+static struct folio *pool_get(struct pool_node *node, unsigned long keep)
+{
+	struct folio *folio = NULL;
+
+	spin_lock(&node->lock);
+	if (node->nr > keep) {
+		folio = list_first_entry(&node->folios, struct folio, lru);
+		list_del(&folio->lru);
+		node->nr--;
+	}
+	spin_unlock(&node->lock);
+	return folio;
+}
+
+struct folio *shmdev_pool_take(int nid)
+{
+	struct pool_node *node = pool_nodes[nid];
+	struct folio *folio;
+
+	/* A node whose memory came after the module has no pool. */
+	if (!node)
+		return NULL;
+	folio = pool_get(node, 0);
+	atomic64_inc(folio ? &node->hits : &node->misses);
+	return folio;
+}
+
+void shmdev_pool_read_stats(struct shmdev_pool_stats *stats)
+{
+	struct pool_node *node;
+	int nid;
+
+	*stats = (struct shmdev_pool_stats) {
+		.target_bytes = (u64)pool_target() * num_node_state(N_MEMORY) * HPAGE_PMD_SIZE,
+	};
+	for_each_node_state(nid, N_MEMORY) {
+		node = pool_nodes[nid];
+		if (!node)
+			continue;
+		stats->bytes += (u64)READ_ONCE(node->nr) * HPAGE_PMD_SIZE;
+		stats->hits += atomic64_read(&node->hits);
+		stats->misses += atomic64_read(&node->misses);
+	}
+}
+
+/* --- the thread ------------------------------------------------------------ */
+
+static bool pool_backing_off(struct pool_node *node)
+{
+	return time_before(jiffies, READ_ONCE(node->backoff_until));
+}
+
+static bool pool_has_work(struct pool_node *node)
+{
+	unsigned long nr = READ_ONCE(node->nr), target = pool_target();
+
+	return nr > target || (nr < target && !pool_backing_off(node));
+}
+
+static int pool_thread(void *data)
+{
+	struct pool_node *node = data;
+	struct folio *folio;
+
+	set_user_nice(current, MAX_NICE);
+	set_freezable();
+	while (!kthread_should_stop()) {
+		/* The timeout is for the end of a backoff, which nobody announces. */
+		wait_event_freezable_timeout(pool_wait,
+					     kthread_should_stop() || pool_has_work(node),
+					     POOL_BACKOFF);
+		if (kthread_should_stop())
+			break;
+		cond_resched();
+
+		folio = pool_get(node, pool_target());
+		if (folio) {
+			folio_put(folio);
+			continue;
+		}
+		if (!pool_has_work(node))
+			continue;
+		folio = __folio_alloc_node(POOL_GFP, HPAGE_PMD_ORDER, node->nid);
+		if (folio)
+			pool_put(node, folio);
+		else
+			WRITE_ONCE(node->backoff_until, jiffies + POOL_BACKOFF);
+	}
+	return 0;
+}
+
+void shmdev_pool_refill(void)
+{
+	wake_up_all(&pool_wait);
+}
+
+/* --- the shrinker ---------------------------------------------------------- */
+
+static unsigned long pool_shrink_count(struct shrinker *shrinker, struct shrink_control *sc)
+{
+	struct pool_node *node = pool_nodes[sc->nid];
+	unsigned long nr = node ? READ_ONCE(node->nr) : 0;
+
+	return nr ? nr << HPAGE_PMD_ORDER : SHRINK_EMPTY;
+}
+
+static unsigned long pool_shrink_scan(struct shrinker *shrinker, struct shrink_control *sc)
+{
+	struct pool_node *node = pool_nodes[sc->nid];
+	unsigned long freed = 0;
+	struct folio *folio;
+
+	if (!node)
+		return SHRINK_STOP;
+	WRITE_ONCE(node->backoff_until, jiffies + POOL_BACKOFF);
+	while (freed < sc->nr_to_scan) {
+		folio = pool_get(node, 0);
+		if (!folio)
+			break;
+		folio_put(folio);
+		freed += HPAGE_PMD_NR;
+	}
+	sc->nr_scanned = freed;
+	return freed ?: SHRINK_STOP;
+}
+
+/* --- life ------------------------------------------------------------------ */
+
+static void pool_node_destroy(struct pool_node *node)
+{
+	struct folio *folio;
+
+	kthread_stop(node->thread);
+	while ((folio = pool_get(node, 0))) {
+		folio_put(folio);
+		cond_resched();
+	}
+	kfree(node);
+}
+
+static struct pool_node *pool_node_create(int nid)
+{
+	struct pool_node *node = kzalloc_node(sizeof(*node), GFP_KERNEL, nid);
+	struct task_struct *thread;
+
+	if (!node)
+		return ERR_PTR(-ENOMEM);
+	node->nid = nid;
+	node->backoff_until = jiffies;
+	spin_lock_init(&node->lock);
+	INIT_LIST_HEAD(&node->folios);
+
+	thread = kthread_create_on_node(pool_thread, node, nid, "shmdev_pool/%d", nid);
+	if (IS_ERR(thread)) {
+		kfree(node);
+		return ERR_CAST(thread);
+	}
+	if (!cpumask_empty(cpumask_of_node(nid)))
+		set_cpus_allowed_ptr(thread, cpumask_of_node(nid));
+	node->thread = thread;
+	wake_up_process(thread);
+	return node;
+}
+
+static void pool_nodes_destroy(void)
+{
+	int nid;
+
+	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+		if (!pool_nodes[nid])
+			continue;
+		pool_node_destroy(pool_nodes[nid]);
+		pool_nodes[nid] = NULL;
+	}
+}
+
+int shmdev_pool_init(void)
+{
+	struct pool_node *node;
+	int nid, err;
+
+	for_each_node_state(nid, N_MEMORY) {
+		node = pool_node_create(nid);
+		if (IS_ERR(node)) {
+			err = PTR_ERR(node);
+			goto err_nodes_destroy;
+		}
+		pool_nodes[nid] = node;
+	}
+	pool_shrinker = shmdev_shrinker_create(SHRINKER_NUMA_AWARE, KBUILD_MODNAME,
+					       pool_shrink_count, pool_shrink_scan);
+	if (!pool_shrinker) {
+		err = -ENOMEM;
+		goto err_nodes_destroy;
+	}
+	return 0;
+
+err_nodes_destroy:
+	pool_nodes_destroy();
+	return err;
+}
+
+void shmdev_pool_exit(void)
+{
+	shmdev_shrinker_destroy(pool_shrinker);
+	pool_nodes_destroy();
+}
