@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+#define _GNU_SOURCE
+#include "backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static const struct backend_ops *const backends[SHMDEV_BACKEND_NR] = {
+	[SHMDEV_BACKEND_DEVICE] = &device_backend,
+	[SHMDEV_BACKEND_HUGETLB] = &hugetlb_backend,
+	[SHMDEV_BACKEND_THP] = &thp_backend,
+	[SHMDEV_BACKEND_MEMFD] = &memfd_backend,
+};
+
+/*
+ * What SHMDEV_BACKEND said at the first use: everything (NULL), one backend, or
+ * nothing, for a name that we do not know.  A value that changes later, or differs
+ * between threads that look, would give a process two minds.
+ */
+static pthread_once_t choice_once = PTHREAD_ONCE_INIT;
+static const char *choice_name;
+static int choice;
+
+#define CHOICE_ANY	(-1)
+
+static void choice_read(void)
+{
+	const char *name = secure_getenv("SHMDEV_BACKEND");
+
+	choice = CHOICE_ANY;
+	if (!name)
+		return;
+	for (choice = 0; choice < SHMDEV_BACKEND_NR; choice++)
+		if (!strcmp(name, backends[choice]->name))
+			break;
+	if (choice == SHMDEV_BACKEND_NR)
+		choice = -EINVAL;
+	choice_name = strdup(name);
+}
+
+/* One of enum shmdev_backend, CHOICE_ANY, or -EINVAL. */
+static int choice_get(void)
+{
+	pthread_once(&choice_once, choice_read);
+	return choice;
+}
+
+_Static_assert(CHOICE_ANY != -EINVAL, "two meanings of one value");
+
+int backing_create(size_t size, struct backing *backing)
+{
+	int only = choice_get();
+	int err = -EINVAL;
+
+	if (only == -EINVAL)
+		return -EINVAL;
+	if (only >= 0)
+		return backends[only]->create(size, backing);
+
+	for (int i = 0; i < SHMDEV_BACKEND_NR; i++) {
+		err = backends[i]->create(size, backing);
+		if (!err)
+			break;
+	}
+	return err;
+}
+
+int backend_of(int fd, const struct stat *st)
+{
+	for (int i = 0; i < SHMDEV_BACKEND_NR; i++)
+		if (backends[i]->owns(fd, st))
+			return i;
+	return -EINVAL;
+}
+
+int backing_open(int fd, size_t size, enum shmdev_backend backend, struct backing *backing)
+{
+	int err;
+
+	backing->backend = backend;
+	backing->size = size;
+	backing->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (backing->fd < 0)
+		return -errno;
+	err = backends[backend]->map(backing);
+	if (err)
+		close(backing->fd);
+	return err;
+}
+
+void backing_drop(const struct backing *backing)
+{
+	munmap(backing->addr, backing->size);
+	close(backing->fd);
+}
+
+int backend_next(void)
+{
+	const struct reason silent = { NULL, 0 };
+	int only = choice_get();
+	int err = -EINVAL;
+
+	if (only == -EINVAL)
+		return -EINVAL;
+	if (only >= 0) {
+		err = backends[only]->probe(&silent);
+		return err ? err : only;
+	}
+	for (int i = 0; i < SHMDEV_BACKEND_NR; i++) {
+		err = backends[i]->probe(&silent);
+		if (!err)
+			return i;
+	}
+	return err;
+}
+
+size_t backend_page_size(enum shmdev_backend backend)
+{
+	size_t size = backends[backend]->page_size;
+
+	return size ? size : (size_t)sysconf(_SC_PAGESIZE);
+}
+
+const char *shmdev_backend_name(enum shmdev_backend backend)
+{
+	/* The enum may be unsigned or signed; what comes in may be anything. */
+	if ((unsigned int)backend >= SHMDEV_BACKEND_NR)
+		return NULL;
+	return backends[backend]->name;
+}
+
+int shmdev_backend_probe(enum shmdev_backend backend, char *buf, size_t size)
+{
+	const struct reason why = { buf, size };
+	int only;
+
+	if ((unsigned int)backend >= SHMDEV_BACKEND_NR || (!buf && size))
+		return -EINVAL;
+	reason_set(&why, "%s", "");
+
+	only = choice_get();
+	if (only != CHOICE_ANY && only != (int)backend) {
+		reason_set(&why, "ruled out by SHMDEV_BACKEND=%s in the environment%s",
+			   choice_name ? choice_name : "",
+			   only == -EINVAL ? ", which names no backend" : "");
+		return -EPERM;
+	}
+	return backends[backend]->probe(&why);
+}
+
+int round_size(size_t size, size_t unit, size_t *rounded)
+{
+	/* Half of the address space at most: differences of pointers stay exact. */
+	if (size > (size_t)PTRDIFF_MAX - unit)
+		return -ENOMEM;
+	*rounded = (size + unit - 1) & ~(unit - 1);
+	return 0;
+}
+
+void *map_aligned(int fd, size_t size, size_t align)
+{
+	const int access = PROT_READ | PROT_WRITE;
+	char *reserved, *start, *addr;
+	size_t before, after;
+
+	if (align <= (size_t)sysconf(_SC_PAGESIZE)) {
+		addr = mmap(NULL, size, access, MAP_SHARED, fd, 0);
+		return addr == MAP_FAILED ? NULL : addr;
+	}
+
+	if (size > SIZE_MAX - align) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	/* Reserve more than needed, and map over the part that is aligned. */
+	reserved = mmap(NULL, size + align, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (reserved == MAP_FAILED)
+		return NULL;
+	start = (char *)(((uintptr_t)reserved + align - 1) & ~(uintptr_t)(align - 1));
+	addr = mmap(start, size, access, MAP_SHARED | MAP_FIXED, fd, 0);
+	if (addr == MAP_FAILED) {
+		int err = errno;
+
+		munmap(reserved, size + align);
+		errno = err;
+		return NULL;
+	}
+	before = start - reserved;
+	after = align - before;
+	if (before)
+		munmap(reserved, before);
+	if (after)
+		munmap(start + size, after);
+	return addr;
+}
+
+void reason_set(const struct reason *why, const char *format, ...)
+{
+	va_list args;
+
+	if (!why->size)
+		return;
+	va_start(args, format);
+	vsnprintf(why->text, why->size, format, args);
+	va_end(args);
+}

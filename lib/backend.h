@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/* Where the memory of regions comes from: one table of four, best first. */
+#ifndef SHMDEV_LIB_BACKEND_H
+#define SHMDEV_LIB_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "shmdev.h"
+
+#define HUGE_SIZE	((size_t)2 << 20)
+
+/* A descriptor and a mapping of all of its file; the holder owns both. */
+struct backing {
+	int fd;
+	void *addr;
+	size_t size;
+	enum shmdev_backend backend;
+};
+
+/* A sentence for a person, written into a buffer of any size. */
+struct reason {
+	char *text;
+	size_t size;
+};
+
+struct backend_ops {
+	const char *name;
+
+	/* What sizes are rounded up to, and what pages there are at best. */
+	size_t page_size;
+
+	/* Make @size bytes, rounded up, zeroed, mapped.  0 or -errno. */
+	int (*create)(size_t size, struct backing *backing);
+
+	/* Whether create() could do it now: 0, or -errno and why not. */
+	int (*probe)(const struct reason *why);
+
+	/* Whether the file that @fd, of which @st tells, is one of this backend's. */
+	bool (*owns)(int fd, const struct stat *st);
+
+	/* Map @backing->size bytes of @backing->fd.  0 or -errno. */
+	int (*map)(struct backing *backing);
+};
+
+extern const struct backend_ops device_backend;
+extern const struct backend_ops hugetlb_backend;
+extern const struct backend_ops thp_backend;
+extern const struct backend_ops memfd_backend;
+
+/* By the best backend that can, or the one SHMDEV_BACKEND names.  0 or -errno. */
+int backing_create(size_t size, struct backing *backing);
+
+/* Which backend the file that @fd, of which @st tells, is of; -EINVAL if of none. */
+int backend_of(int fd, const struct stat *st);
+
+/* Map @size bytes, all, of the region @fd of @backend; on a descriptor of our own. */
+int backing_open(int fd, size_t size, enum shmdev_backend backend, struct backing *backing);
+
+void backing_drop(const struct backing *backing);
+
+/* What the next region would come from, or -errno. */
+int backend_next(void);
+size_t backend_page_size(enum shmdev_backend backend);
+
+/* For the files that implement backends. */
+
+/* @size rounded up to a multiple of @unit, a power of two.  0 or -ENOMEM. */
+int round_size(size_t size, size_t unit, size_t *rounded);
+
+/* Map @size bytes of @fd, shared, at a multiple of @align; NULL + errno. */
+void *map_aligned(int fd, size_t size, size_t align);
+
+void reason_set(const struct reason *why, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Regions of memfds: of reserved huge pages, of transparent ones, of base pages.
+ *
+ * A memfd of ours is sealed against growing and shrinking, and against more seals,
+ * as soon as it has its size: nobody who gets its descriptor can truncate it under
+ * the others' feet, which would end in SIGBUS, or forbid them to write.
+ *
+ * Its memory is zeroed by the kernel at first touch, and so it is not populated
+ * here: that would be to zero all of it now.
+ */
+#define _GNU_SOURCE
+#include "backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+#include <linux/memfd.h>
+
+#ifndef MFD_NOEXEC_SEAL		/* Linux 6.3 */
+#define MFD_NOEXEC_SEAL		0x0008U
+#endif
+
+#define THP_DIR		"/sys/kernel/mm/transparent_hugepage/"
+#define HUGETLB_DIR	"/sys/kernel/mm/hugepages/hugepages-2048kB/"
+
+/* What memfd_create(2) says, in the words of shmdev_region_create(). */
+static int memfd_errno(int err)
+{
+	switch (err) {
+	case ENOSYS:		/* no such call, or a filter that says so */
+	case EINVAL:		/* a flag it does not know */
+	case ENODEV:		/* no huge pages of that size */
+	case ENOENT:
+		return -EOPNOTSUPP;
+	case EPERM:
+		return -EACCES;
+	default:
+		return -err;
+	}
+}
+
+/* A sealed memfd of @size bytes, or -errno. */
+static int memfd_make(size_t size, unsigned int flags)
+{
+	struct rlimit limit;
+	int fd, err;
+
+	/*
+	 * Beyond RLIMIT_FSIZE ftruncate() sends SIGXFSZ, which kills; a library has
+	 * no business to change what signals do.
+	 */
+	if (!getrlimit(RLIMIT_FSIZE, &limit) && size > limit.rlim_cur)
+		return -EFBIG;
+
+	flags |= MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	fd = memfd_create("shmdev", flags | MFD_NOEXEC_SEAL);
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create("shmdev", flags);
+	if (fd < 0)
+		return memfd_errno(errno);
+
+	if (ftruncate(fd, size)) {
+		/* EINVAL: more than a file of this kind can be. */
+		err = errno == EINVAL || errno == EFBIG ? -ENOMEM : -errno;
+		goto close_fd;
+	}
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		err = -errno;
+		goto close_fd;
+	}
+	return fd;
+
+close_fd:
+	close(fd);
+	return err;
+}
+
+static int memfd_map(struct backing *backing)
+{
+	bool thp = backing->backend == SHMDEV_BACKEND_THP;
+	void *addr;
+
+	/*
+	 * Without MAP_NORESERVE, so that huge pages are reserved here or not to be
+	 * had, and a touch finds one.
+	 */
+	addr = map_aligned(backing->fd, backing->size, thp ? HUGE_SIZE : 0);
+	if (!addr)
+		return errno == EPERM ? -EACCES : -errno;
+
+	/* As the device does: 64 GiB of data in a core file help nobody. */
+	madvise(addr, backing->size, MADV_DONTDUMP);
+	/* A hint: where it is refused, memory comes in base pages. */
+	if (thp)
+		madvise(addr, backing->size, MADV_HUGEPAGE);
+	backing->addr = addr;
+	return 0;
+}
+
+static int memfd_backing(size_t size, size_t unit, unsigned int flags,
+			 enum shmdev_backend backend, struct backing *backing)
+{
+	int err;
+
+	err = round_size(size, unit, &backing->size);
+	if (err)
+		return err;
+	backing->fd = memfd_make(backing->size, flags);
+	if (backing->fd < 0)
+		return backing->fd;
+	backing->backend = backend;
+	err = memfd_map(backing);
+	if (err)
+		close(backing->fd);
+	return err;
+}
+
+/* Whether a memfd can be made at all, and if not, why. */
+static int memfd_try(unsigned int flags, const struct reason *why)
+{
+	int fd = memfd_make(HUGE_SIZE, flags);
+
+	if (fd < 0) {
+		if (fd == -EFBIG)
+			reason_set(why, "RLIMIT_FSIZE is too small for a region: raise it"
+				   " with 'ulimit -f unlimited'");
+		else
+			reason_set(why, "memfd_create does not work here: %s",
+				   strerrordesc_np(-fd));
+		return fd;
+	}
+	close(fd);
+	return 0;
+}
+
+/*
+ * Whether @fd is of the file system @magic and can never shrink.  Only memfds have
+ * seals: files of a mounted tmpfs or hugetlbfs do not.
+ */
+static bool sealed_memfd(int fd, long magic)
+{
+	struct statfs fs;
+	int seals;
+
+	if (fstatfs(fd, &fs) || fs.f_type != magic)
+		return false;
+	seals = fcntl(fd, F_GET_SEALS);
+	return seals >= 0 && seals & F_SEAL_SHRINK;
+}
+
+/* --- hugetlb ---------------------------------------------------------------- */
+
+#define HUGETLB_FLAGS	(MFD_HUGETLB | MFD_HUGE_2MB)
+
+static int hugetlb_create(size_t size, struct backing *backing)
+{
+	return memfd_backing(size, HUGE_SIZE, HUGETLB_FLAGS, SHMDEV_BACKEND_HUGETLB, backing);
+}
+
+/* A number from sysfs; 0 if it is not there. */
+static unsigned long hugetlb_count(const char *path)
+{
+	unsigned long count = 0;
+	FILE *file = fopen(path, "re");
+
+	if (file) {
+		if (fscanf(file, "%lu", &count) != 1)
+			count = 0;
+		fclose(file);
+	}
+	return count;
+}
+
+static void hugetlb_explain(int err, const struct reason *why)
+{
+	unsigned long total;
+
+	switch (err) {
+	case -EOPNOTSUPP:
+		reason_set(why, "this kernel has no huge pages of 2 MiB for memfds");
+		break;
+	case -ENOMEM:
+		total = hugetlb_count(HUGETLB_DIR "nr_hugepages");
+		if (!total)
+			reason_set(why, "vm.nr_hugepages is 0: set it with"
+				   " 'sysctl vm.nr_hugepages=N', N for each 2 MiB");
+		else
+			reason_set(why, "none of %lu huge pages is free and unreserved: raise"
+				   " vm.nr_hugepages or the limit of the hugetlb cgroup", total);
+		break;
+	case -EFBIG:
+		reason_set(why, "RLIMIT_FSIZE is too small for a region: raise it"
+			   " with 'ulimit -f unlimited'");
+		break;
+	default:
+		reason_set(why, "cannot make a memfd of huge pages: %s", strerrordesc_np(-err));
+	}
+}
+
+static int hugetlb_probe(const struct reason *why)
+{
+	struct backing backing;
+	int err;
+
+	/* Reserving a page, and giving it back, is the only question not to lie. */
+	err = hugetlb_create(HUGE_SIZE, &backing);
+	if (err) {
+		if (why->size)
+			hugetlb_explain(err, why);
+		return err;
+	}
+	backing_drop(&backing);
+	return 0;
+}
+
+static bool hugetlb_owns(int fd, const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && sealed_memfd(fd, HUGETLBFS_MAGIC);
+}
+
+const struct backend_ops hugetlb_backend = {
+	.name = "hugetlb",
+	.page_size = HUGE_SIZE,
+	.create = hugetlb_create,
+	.probe = hugetlb_probe,
+	.owns = hugetlb_owns,
+	.map = memfd_map,
+};
+
+/* --- transparent huge pages --------------------------------------------------- */
+
+/* The word in brackets of a sysfs choice, as in "always [advise] never"; "" if none. */
+static void sysfs_choice(const char *path, char word[16])
+{
+	char line[128] = "";
+	FILE *file = fopen(path, "re");
+	char *open;
+
+	word[0] = '\0';
+	if (!file)
+		return;
+	if (fgets(line, sizeof(line), file)) {
+		open = strchr(line, '[');
+		if (open)
+			sscanf(open, "[%15[a-z_]]", word);
+	}
+	fclose(file);
+}
+
+static bool is_one_of(const char *word, const char *const *words)
+{
+	for (; *words; words++)
+		if (!strcmp(word, *words))
+			return true;
+	return false;
+}
+
+static int thp_probe(const struct reason *why)
+{
+	static const char *const willing[] = { "always", "within_size", "advise", NULL };
+	const char *path = THP_DIR "shmem_enabled";
+	char all[16], sized[16], *word = all;
+
+	sysfs_choice(THP_DIR "shmem_enabled", all);
+	if (!all[0]) {
+		reason_set(why, "this kernel has no transparent huge pages for shared memory");
+		return -EOPNOTSUPP;
+	}
+	/* Linux 6.10 has a choice for each size besides; deny and force overrule it. */
+	if (strcmp(all, "deny") && strcmp(all, "force")) {
+		sysfs_choice(THP_DIR "hugepages-2048kB/shmem_enabled", sized);
+		if (sized[0] && strcmp(sized, "inherit")) {
+			word = sized;
+			path = THP_DIR "hugepages-2048kB/shmem_enabled";
+		}
+	}
+	if (strcmp(word, "force") && !is_one_of(word, willing)) {
+		reason_set(why, "%s is '%s': write 'advise' to it", path, word);
+		return -EOPNOTSUPP;
+	}
+	return memfd_try(0, why);
+}
+
+static int thp_create(size_t size, struct backing *backing)
+{
+	const struct reason silent = { NULL, 0 };
+	int err = thp_probe(&silent);
+
+	if (err)
+		return err;
+	return memfd_backing(size, HUGE_SIZE, 0, SHMDEV_BACKEND_THP, backing);
+}
+
+static bool thp_owns(int fd, const struct stat *st)
+{
+	const struct reason silent = { NULL, 0 };
+
+	/*
+	 * A memfd does not say whether its maker wanted huge pages.  One that can have
+	 * them is mapped so that it gets them.
+	 */
+	return S_ISREG(st->st_mode) && st->st_size % HUGE_SIZE == 0 &&
+	       sealed_memfd(fd, TMPFS_MAGIC) && !thp_probe(&silent);
+}
+
+const struct backend_ops thp_backend = {
+	.name = "thp",
+	.page_size = HUGE_SIZE,
+	.create = thp_create,
+	.probe = thp_probe,
+	.owns = thp_owns,
+	.map = memfd_map,
+};
+
+/* --- base pages ------------------------------------------------------------- */
+
+static int memfd_create_base(size_t size, struct backing *backing)
+{
+	return memfd_backing(size, sysconf(_SC_PAGESIZE), 0, SHMDEV_BACKEND_MEMFD, backing);
+}
+
+static int memfd_probe(const struct reason *why)
+{
+	return memfd_try(0, why);
+}
+
+static bool memfd_owns(int fd, const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && sealed_memfd(fd, TMPFS_MAGIC);
+}
+
+const struct backend_ops memfd_backend = {
+	.name = "memfd",
+	.page_size = 0,			/* the machine's */
+	.create = memfd_create_base,
+	.probe = memfd_probe,
+	.owns = memfd_owns,
+	.map = memfd_map,
+};

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+#define _GNU_SOURCE
+#include "fork.h"
+
+#include <pthread.h>
+
+#include "heap.h"
+#include "region.h"
+
+/* Writers first: threads that make and drop regions in a loop must not starve fork(). */
+#define GATE_INITIALIZER PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+
+static pthread_rwlock_t gate = GATE_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int once_error;
+
+void fork_gate_enter(void)
+{
+	pthread_rwlock_rdlock(&gate);
+}
+
+void fork_gate_leave(void)
+{
+	pthread_rwlock_unlock(&gate);
+}
+
+static void before_fork(void)
+{
+	pthread_rwlock_wrlock(&gate);
+	heap_fork_prepare();
+	region_fork_prepare();
+}
+
+static void after_fork_parent(void)
+{
+	region_fork_parent();
+	heap_fork_parent();
+	pthread_rwlock_unlock(&gate);
+}
+
+static void after_fork_child(void)
+{
+	/*
+	 * A read-write lock remembers its writer by thread id, which is another in
+	 * the child: unlocking would take us for a reader.  Nobody else is here.
+	 */
+	gate = (pthread_rwlock_t)GATE_INITIALIZER;
+	region_fork_child();
+	heap_fork_child();
+}
+
+static void init(void)
+{
+	once_error = -pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+int fork_init(void)
+{
+	pthread_once(&once, init);
+	return once_error;
+}
