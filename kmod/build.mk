@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 #
 # build/kmod/<kernel release>/shmdev.ko for every tree of kernel headers there is:
-# installed ones, and those that tests/vm/fetch unpacked into the cache.
+# installed ones, and those that tests/fetch unpacked into the cache.
 
 export SHMDEV_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/shmdev
 

@@ -15,7 +15,7 @@ vm: export VM_COMMAND = $(value CMD)
 .PHONY: vm
 vm:
 	@: $${VM_COMMAND:?"usage: make vm CMD='...' [KERNEL=$(KERNEL)] [MEM=$(MEM)] [TIMEOUT=$(TIMEOUT)] [INSMOD=0] [MODPARAMS='...'] [APPEND='...']"}
-	@kernel=$$(tests/vm/fetch $(KERNEL)) && \
+	@kernel=$$(tests/fetch kernel $(KERNEL)) && \
 	module=$(B)/kmod/$$(cat $$kernel/release)/shmdev.ko && \
 	$(MAKE) --no-print-directory -s $$module >&2 && \
 	exec tests/vm/run --kernel $$kernel --memory $(MEM) --timeout $(TIMEOUT) \
