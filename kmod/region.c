@@ -115,6 +115,9 @@ static void region_evict(struct inode *inode)
 {
 	truncate_inode_pages_final(inode->i_mapping);
 	clear_inode(inode);
+	/* The root of the file system comes here too. */
+	if (!S_ISREG(inode->i_mode))
+		return;
 	atomic64_sub(i_size_read(inode), &region_bytes);
 	atomic64_dec(&region_count);
 }

@@ -1,0 +1,99 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+"""How long until shared memory can be written, beside memfd of every kind.
+
+All ways end with a write to each page that could fault (2 MiB, or 4 KiB without huge
+pages).  The pool's own work, done before, is told apart: it is part of the price.
+"""
+
+import glob
+import os
+
+from harness import Report, Tool, ToolCase, seconds
+
+TOOL = 'build/tests/bench/region'
+SIZES = (2, 64, 256)
+POOL_MB = '/sys/module/shmdev/parameters/pool_mb'
+NR_HUGEPAGES = '/proc/sys/vm/nr_hugepages'
+SHMEM_THP = '/sys/kernel/mm/transparent_hugepage/shmem_enabled'
+
+
+class Setting:
+    """A file of the kernel that has another value for a while."""
+
+    def __init__(self, path, value):
+        self.path, self.value, self.old = path, value, None
+
+    def __enter__(self):
+        try:
+            with open(self.path, encoding='utf-8') as file:
+                old = file.read()
+            self.old = old.split('[')[1].split(']')[0] if '[' in old else old.strip()
+            with open(self.path, 'w', encoding='utf-8') as file:
+                file.write(self.value)
+        except OSError:
+            self.old = None     # the case that needs it will say that it cannot
+        return self
+
+    def __exit__(self, *_):
+        if self.old is not None:
+            with open(self.path, 'w', encoding='utf-8') as file:
+                file.write(self.old)
+
+
+def pool_cpu():
+    """Seconds that the pool's threads have run."""
+    total = 0
+    for path in glob.glob('/proc/[0-9]*/comm'):
+        try:
+            with open(path, encoding='utf-8') as file:
+                if not file.read().startswith('shmdev_pool'):
+                    continue
+            with open(os.path.join(os.path.dirname(path), 'schedstat'), encoding='utf-8') as file:
+                total += int(file.read().split()[0])
+        except OSError:
+            continue
+    return total / 1e9
+
+
+def measure(report, mib):
+    device = Tool([TOOL], {'SHMDEV_BACKEND': 'device'})
+    plain = Tool([TOOL])
+    cases = [
+        ToolCase('memfd + MFD_HUGETLB', plain, f'hugetlb {mib}', 'reserved before'),
+        ToolCase('the same, MAP_POPULATE', plain, f'hugetlb-populate {mib}', 'reserved before'),
+        ToolCase('memfd, THP', plain, f'thp {mib}'),
+        ToolCase('memfd, 4 KiB', plain, f'memfd {mib}'),
+        ToolCase('shmdev, from pool', device, f'shmdev {mib}'),
+    ]
+    hugepages = str(mib // 2 + 8)
+    with Setting(NR_HUGEPAGES, hugepages), Setting(SHMEM_THP, 'advise'):
+        with Setting(POOL_MB, str(mib + 64)):
+            before = pool_cpu()
+            results = report.group(f'{mib} MiB ready to write', cases)
+            spent = pool_cpu() - before
+            pooled = cases[-1].details
+            if 'shmdev, from pool' in results and spent:
+                # The warm-up filled the pool anew too, and the target itself was filled once.
+                runs = len(pooled) + 1 + (mib + 64) / mib
+                report.remark(f'beside that, CPU time of the pool for each {mib} MiB: about '
+                              f'{seconds(spent / runs)}; giving back: '
+                              f'{seconds(sorted(d["put"] for d in pooled)[len(pooled) // 2])}')
+        with Setting(POOL_MB, '0'):
+            report.group(f'{mib} MiB ready to write, pool empty', [
+                ToolCase('memfd + MFD_HUGETLB', plain, f'hugetlb {mib}', 'reserved before'),
+                ToolCase('shmdev, on a miss', device, f'shmdev {mib}'),
+            ])
+    device.close()
+    plain.close()
+
+
+def main(sizes=SIZES):
+    report = Report('Regions')
+    for mib in sizes:
+        measure(report, mib)
+    return report
+
+
+if __name__ == '__main__':
+    main().save('build/bench', 'region')

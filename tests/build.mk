@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+
+# --- make vm CMD='...': a command in a virtual machine with the module inserted -------
+
+KERNEL  ?= 6.12
+MEM     ?= 3G
+TIMEOUT ?= 600
+INSMOD  ?= 1
+
+# As it was typed: $ is for the guest's shell and not for make.
+unexport CMD
+vm: export VM_COMMAND = $(value CMD)
+
+# What fetch brings was not there when this file was read, hence the second make.
+.PHONY: vm
+vm:
+	@: $${VM_COMMAND:?"usage: make vm CMD='...' [KERNEL=$(KERNEL)] [MEM=$(MEM)] [TIMEOUT=$(TIMEOUT)] [INSMOD=0] [MODPARAMS='...'] [APPEND='...']"}
+	@kernel=$$(tests/fetch kernel $(KERNEL)) && \
+	module=$(B)/kmod/$$(cat $$kernel/release)/shmdev.ko && \
+	$(MAKE) --no-print-directory -s $$module >&2 && \
+	exec tests/vm/run --kernel $$kernel --memory $(MEM) --timeout $(TIMEOUT) \
+		$(if $(filter-out 0,$(INSMOD)),--module $$module --modparams '$(MODPARAMS)') \
+		--append '$(APPEND)' --log $(B)/vm/$(KERNEL).log "$$VM_COMMAND"

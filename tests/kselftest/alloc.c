@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* SHMDEV_IOC_ALLOC: what comes out, and that a failure leaves nothing behind. */
+#include <sys/resource.h>
+
+#include "util.h"
+
+FIXTURE(alloc) {
+	int dev;
+	uint64_t max;
+	int fds;
+};
+
+static int count_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+FIXTURE_SETUP(alloc)
+{
+	struct shmdev_query q;
+
+	self->dev = device_open();
+	ASSERT_LE(0, self->dev);
+	ASSERT_EQ(0, query(self->dev, &q));
+	self->max = q.max_region_bytes;
+	self->fds = count_fds();
+}
+
+/* Whatever a test did, no descriptor and no region may be left. */
+FIXTURE_TEARDOWN(alloc)
+{
+	struct shmdev_query q;
+
+	EXPECT_EQ(self->fds, count_fds());
+	EXPECT_EQ(0, query(self->dev, &q));
+	EXPECT_EQ(0, q.regions);
+	EXPECT_EQ(0, q.region_bytes);
+	close(self->dev);
+}
+
+TEST_F(alloc, sizes)
+{
+	static const struct { uint64_t ask, get; } sizes[] = {
+		{ 1, HUGE }, { 4096, HUGE }, { HUGE - 1, HUGE }, { HUGE, HUGE },
+		{ HUGE + 1, 2 * HUGE }, { 64 * HUGE, 64 * HUGE },
+	};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		struct shmdev_alloc a = { .size = sizes[i].ask, .node = SHMDEV_NODE_ANY };
+		struct stat st;
+		char *p;
+		int fd;
+
+		fd = result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a));
+		ASSERT_LE(0, fd);
+		EXPECT_EQ(sizes[i].get, a.size);
+		EXPECT_GE(a.size, a.huge_bytes);
+		EXPECT_GE(a.huge_bytes, a.pool_bytes);
+		ASSERT_EQ(0, fstat(fd, &st));
+		EXPECT_EQ(sizes[i].get, st.st_size);
+		EXPECT_EQ(sizes[i].get, st.st_blocks * 512);
+		p = map(fd, a.size);
+		ASSERT_NE(MAP_FAILED, p);
+		EXPECT_TRUE(all_zero(p, a.size));
+		memset(p, 0xa5, a.size);
+		EXPECT_EQ(0, munmap(p, a.size));
+		close(fd);
+	}
+}
+
+TEST_F(alloc, strict_is_huge)
+{
+	struct shmdev_alloc a = { .size = 8 * HUGE, .flags = SHMDEV_ALLOC_STRICT, .node = -1 };
+	int fd = result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a));
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(8 * HUGE, a.huge_bytes);
+	close(fd);
+}
+
+TEST_F(alloc, bad_sizes)
+{
+	EXPECT_EQ(-EINVAL, alloc(self->dev, 0));
+	EXPECT_EQ(-EFBIG, alloc(self->dev, self->max + 1));
+	EXPECT_EQ(-EFBIG, alloc(self->dev, 1ULL << 63));
+	EXPECT_EQ(-EFBIG, alloc(self->dev, UINT64_MAX - HUGE));
+	EXPECT_EQ(-EFBIG, alloc(self->dev, UINT64_MAX));
+}
+
+/* More than there is: an error for the caller, and nobody dies of it. */
+TEST_F(alloc, all_of_memory)
+{
+	EXPECT_EQ(-ENOMEM, alloc(self->dev, self->max));
+	EXPECT_EQ(-ENOMEM, alloc_flags(self->dev, self->max, SHMDEV_ALLOC_STRICT));
+}
+
+TEST_F(alloc, every_flag)
+{
+	for (int bit = 1; bit < 64; bit++)
+		EXPECT_EQ(-EOPNOTSUPP, alloc_flags(self->dev, HUGE, 1ULL << bit));
+}
+
+TEST_F(alloc, every_reserved_byte)
+{
+	struct shmdev_alloc a;
+
+	for (size_t i = 0; i < sizeof(a); i++) {
+		if (i >= offsetof(struct shmdev_alloc, huge_bytes) &&
+		    i < offsetof(struct shmdev_alloc, reserved))
+			continue;
+		if (i < offsetof(struct shmdev_alloc, pad))
+			continue;
+		a = (struct shmdev_alloc){ .size = HUGE, .node = SHMDEV_NODE_ANY };
+		((char *)&a)[i] = 1;
+		EXPECT_EQ(-EINVAL, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a))) {
+			TH_LOG("byte %zu", i);
+		}
+	}
+}
+
+TEST_F(alloc, nodes)
+{
+	static const int bad[] = { -2, INT32_MIN, 1023, 1024, 1 << 20, INT32_MAX };
+	struct shmdev_alloc a = { .size = HUGE, .node = 0 };
+	int fd;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		a.node = bad[i];
+		EXPECT_EQ(-EINVAL, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a)));
+	}
+	a.node = 0;
+	fd = result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a));
+	ASSERT_LE(0, fd);
+	close(fd);
+}
+
+TEST_F(alloc, bad_pointer)
+{
+	EXPECT_EQ(-EFAULT, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, NULL)));
+	EXPECT_EQ(-EFAULT, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, -1L)));
+}
+
+/* The request can be read, the answer not written: the region must go again. */
+TEST_F(alloc, read_only_argument)
+{
+	struct shmdev_alloc *a = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, a);
+	*a = (struct shmdev_alloc){ .size = HUGE, .node = SHMDEV_NODE_ANY };
+	ASSERT_EQ(0, mprotect(a, 4096, PROT_READ));
+	EXPECT_EQ(-EFAULT, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, a)));
+	munmap(a, 4096);
+}
+
+TEST_F(alloc, no_descriptor_left)
+{
+	struct rlimit old, limit;
+
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &old));
+	limit = old;
+	limit.rlim_cur = self->dev + 1;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	EXPECT_EQ(-EMFILE, alloc(self->dev, HUGE));
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
+}
+
+TEST_F(alloc, close_on_exec)
+{
+	int fd = alloc(self->dev, HUGE);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(FD_CLOEXEC, fcntl(fd, F_GETFD));
+	EXPECT_EQ(O_RDWR, fcntl(fd, F_GETFL) & O_ACCMODE);
+	close(fd);
+}
+
+/* Used memory never comes back dirty, whichever way it went. */
+TEST_F(alloc, always_zero)
+{
+	for (int round = 0; round < 40; round++) {
+		int fd = alloc(self->dev, 16 * HUGE);
+		char *p;
+
+		ASSERT_LE(0, fd);
+		p = map(fd, 16 * HUGE);
+		ASSERT_NE(MAP_FAILED, p);
+		close(fd);
+		ASSERT_TRUE(all_zero(p, 16 * HUGE));
+		memset(p, 0xff, 16 * HUGE);
+		munmap(p, 16 * HUGE);
+	}
+}
+
+/* A fatal signal ends the largest request at once. */
+TEST_F(alloc, killed)
+{
+	struct shmdev_query q;
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		for (;;)
+			close(alloc(self->dev, self->max / 2));
+	}
+	ASSERT_LT(0, pid);
+	usleep(200000);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(SIGKILL, WTERMSIG(status));
+	ASSERT_EQ(0, query(self->dev, &q));
+	EXPECT_EQ(0, q.regions);
+}
+
+TEST_HARNESS_MAIN

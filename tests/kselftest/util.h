@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What every test of the device needs. */
+#ifndef SHMDEV_KSELFTEST_UTIL_H
+#define SHMDEV_KSELFTEST_UTIL_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/shmdev.h>
+
+#include "kselftest_harness.h"
+
+#define DEVICE		"/dev/shmdev"
+#define PARAM_POOL_MB	"/sys/module/shmdev/parameters/pool_mb"
+#define HUGE		(2UL << 20)
+
+/* A call's result as the kernel gave it: 0 or more, or -errno. */
+static inline long result(long ret)
+{
+	return ret < 0 ? -errno : ret;
+}
+
+static inline int device_open(void)
+{
+	return result(open(DEVICE, O_RDWR | O_CLOEXEC));
+}
+
+static inline int query(int dev, struct shmdev_query *q)
+{
+	memset(q, 0, sizeof(*q));
+	return result(ioctl(dev, SHMDEV_IOC_QUERY, q));
+}
+
+static inline int alloc_flags(int dev, uint64_t size, uint64_t flags)
+{
+	struct shmdev_alloc a = { .size = size, .flags = flags, .node = SHMDEV_NODE_ANY };
+
+	return result(ioctl(dev, SHMDEV_IOC_ALLOC, &a));
+}
+
+static inline int alloc(int dev, uint64_t size)
+{
+	return alloc_flags(dev, size, 0);
+}
+
+static inline void *map(int fd, size_t size)
+{
+	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
+static inline bool all_zero(const void *ptr, size_t size)
+{
+	const char *p = ptr;
+
+	return !*p && !memcmp(p, p + 1, size - 1);
+}
+
+/*
+ * Wait, for as long as a loaded emulator may need, until @cond holds.  A timeout is
+ * a failure of the test, never a pass.
+ */
+#define WAIT_FOR(cond)								\
+({										\
+	int ms_ = 0;								\
+										\
+	while (!(cond) && ms_ < 60000) {					\
+		usleep(10000);							\
+		ms_ += 10;							\
+	}									\
+	ms_ < 60000;								\
+})
+
+static inline int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	long ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = result(write(fd, text, strlen(text)));
+	close(fd);
+	return ret < 0 ? ret : 0;
+}
+
+static inline long read_long(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	long value;
+
+	if (!file)
+		return -errno;
+	if (fscanf(file, "%ld", &value) != 1)
+		value = -EIO;
+	fclose(file);
+	return value;
+}
+
+/* Run the statements given in a child; its exit status is the value. */
+#define IN_CHILD(...)								\
+({										\
+	pid_t pid_ = fork();							\
+	int status_;								\
+										\
+	if (!pid_) {								\
+		__VA_ARGS__;								\
+		_exit(0);							\
+	}									\
+	waitpid(pid_, &status_, 0);						\
+	WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);	\
+})
+
+#endif /* SHMDEV_KSELFTEST_UTIL_H */
