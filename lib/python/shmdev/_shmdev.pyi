@@ -1,6 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 import ctypes
-from typing import Any, Collection, Iterable, List, Optional, Tuple, Type, TypeVar, Union, final, overload
+from typing import (
+    Any,
+    Collection,
+    Iterable,
+    List,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    final,
+    overload,
+)
 
 _CT = TypeVar("_CT", bound=ctypes._CData)
 
