@@ -3,8 +3,8 @@
 
 An array of n items of ctype is an instance of a subclass of ctype * n, so that all
 that ctypes does with such an array it does with ours: POINTER arguments, assignment
-to fields of structures, from_buffer.  RawArray (in C) asks entry() for a class it
-does not find in entries.
+to fields of structures, from_buffer.  RawArray (in C) looks into entries for a class
+and asks entry() for one that is not there.
 """
 
 import ctypes
@@ -123,6 +123,9 @@ def entry(ctype: Any, length: Any) -> Tuple[Type[Any], int, int, bool]:
 
         entries[key] = weakref.ref(made, forget), size, number, swapped
     return made, size, number, swapped
+
+
+_shmdev.classes_from(typecodes, entries, entry)
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:

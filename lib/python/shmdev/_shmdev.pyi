@@ -2,7 +2,9 @@
 import ctypes
 from typing import (
     Any,
+    Callable,
     Collection,
+    Dict,
     Iterable,
     List,
     Optional,
@@ -40,6 +42,9 @@ class Region:
     def fileno(self) -> int: ...
 
 def block(size: int, /) -> Block: ...
+def classes_from(
+    typecodes: Dict[str, Any], entries: Dict[Any, Any], entry: Callable[[Any, Any], Any], /
+) -> None: ...
 def fill(requests: Iterable[Tuple[Any, int, Optional[int]]], /) -> List[int]: ...
 def format_number(format: str, itemsize: int, /) -> Tuple[int, bool]: ...
 def info() -> Tuple[str, str, int, int, int, int, int]: ...
