@@ -45,4 +45,5 @@ KERNELS ?= 6.1 6.12
 
 .PHONY: check
 check:
+	@tests/install check
 	@tests/run --build $(B) --python $(PYTHON) --kernels '$(KERNELS)' --match '$(T)'
