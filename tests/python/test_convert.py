@@ -261,7 +261,7 @@ class Builtin(Differential):
 
 class Threads(unittest.TestCase):
     def test_large_copies_let_others_run(self):
-        data = bytearray(256 << 20)
+        data = bytearray(16 << 20)
         a = RawArray("H", len(data))
         during = []
         began = threading.Event()
@@ -289,7 +289,7 @@ class Threads(unittest.TestCase):
 
     def test_source_is_held(self):
         """The source cannot be resized while it is read, and can be afterwards."""
-        data = bytearray(64 << 20)
+        data = bytearray(8 << 20)
         a = RawArray("H", len(data))
         thread = threading.Thread(target=a.__setitem__, args=(slice(None), data))
         thread.start()
@@ -302,7 +302,7 @@ class Threads(unittest.TestCase):
                 refused += 1
         thread.join()
         data.append(0)
-        self.assertEqual(len(data), (64 << 20) + 1)
+        self.assertEqual(len(data), (8 << 20) + 1)
 
     def test_many_threads(self):
         errors = []
