@@ -21,3 +21,28 @@ vm:
 	exec tests/vm/run --kernel $$kernel --memory $(MEM) --timeout $(TIMEOUT) \
 		$(if $(filter-out 0,$(INSMOD)),--module $$module --modparams '$(MODPARAMS)') \
 		--append '$(APPEND)' --log $(B)/vm/$(KERNEL).log "$$VM_COMMAND"
+
+# --- the raw interface's tests --------------------------------------------------------
+
+# kselftest's own headers and rules, of Debian's kernel source.
+KSFT := $(SHMDEV_CACHE)/source/6.12/tools/testing/selftests
+
+$(KSFT)/lib.mk:
+	tests/fetch source >/dev/null
+
+# The directory's own Makefile knows what depends on what; it names all its programs.
+KSELFTESTS := $(patsubst tests/kselftest/%.c,$(B)/tests/kselftest/%,$(wildcard tests/kselftest/*.c))
+.PHONY: kselftest
+kselftest: $(KSFT)/lib.mk
+	@mkdir -p $(B)/tests/kselftest
+	@$(MAKE) --no-print-directory -C tests/kselftest KSFT=$(KSFT) \
+		OUTPUT=$(CURDIR)/$(B)/tests/kselftest CC=$(CC)
+$(KSELFTESTS): kselftest
+
+# --- make check [T=name] --------------------------------------------------------------
+
+KERNELS ?= 6.1 6.12
+
+.PHONY: check
+check:
+	@tests/run --build $(B) --python $(PYTHON) --kernels '$(KERNELS)' --match '$(T)'

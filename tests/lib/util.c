@@ -129,7 +129,7 @@ bool pattern_is(const void *memory, size_t len, uint32_t seed, uint64_t position
 int pattern_file(size_t len, uint32_t seed)
 {
 	const char *directory = getenv("TMPDIR");
-	static unsigned char buffer[1 << 16];
+	unsigned char buffer[1 << 14];
 	char path[256];
 	int fd;
 
