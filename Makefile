@@ -9,7 +9,8 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
-B       := build
+O       := build
+B       := $(O)
 VERSION := $(shell cat VERSION)
 PYTHON  ?= /usr/bin/python3
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
@@ -19,9 +20,9 @@ CFLAGS  ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Iinclude -Iinclude/uapi \
 	     -DSHMDEV_VERSION='"$(VERSION)"' -MMD -MP $(CFLAGS)
 
-include $(wildcard kmod/build.mk lib/build.mk lib/python/build.mk tests/build.mk)
+include $(wildcard kmod/build.mk lib/build.mk lib/python/build.mk tests/build.mk tests/bench/build.mk)
 
 .PHONY: all clean
 all:
 clean:
-	rm -rf $(B)
+	rm -rf $(O)

@@ -73,6 +73,11 @@ int backing_create(size_t size, struct backing *backing)
 	return err;
 }
 
+int backing_create_by(enum shmdev_backend backend, size_t size, struct backing *backing)
+{
+	return backends[backend]->create(size, backing);
+}
+
 int backend_of(int fd, const struct stat *st)
 {
 	for (int i = 0; i < SHMDEV_BACKEND_NR; i++)

@@ -52,6 +52,9 @@ extern const struct backend_ops memfd_backend;
 /* By the best backend that can, or the one SHMDEV_BACKEND names.  0 or -errno. */
 int backing_create(size_t size, struct backing *backing);
 
+/* By @backend, whatever SHMDEV_BACKEND says. */
+int backing_create_by(enum shmdev_backend backend, size_t size, struct backing *backing);
+
 /* Which backend the file that @fd, of which @st tells, is of; -EINVAL if of none. */
 int backend_of(int fd, const struct stat *st);
 

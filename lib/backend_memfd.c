@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -238,22 +237,28 @@ const struct backend_ops hugetlb_backend = {
 
 /* --- transparent huge pages --------------------------------------------------- */
 
-/* The word in brackets of a sysfs choice, as in "always [advise] never"; "" if none. */
-static void sysfs_choice(const char *path, char word[16])
+/*
+ * The word in brackets of a sysfs choice, as in "always [advise] never"; "" if there
+ * is no such file.  0 or -errno.
+ */
+static int sysfs_choice(const char *path, char word[16])
 {
-	char line[128] = "";
-	FILE *file = fopen(path, "re");
-	char *open;
+	char line[128], *open_bracket;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
 
 	word[0] = '\0';
-	if (!file)
-		return;
-	if (fgets(line, sizeof(line), file)) {
-		open = strchr(line, '[');
-		if (open)
-			sscanf(open, "[%15[a-z_]]", word);
-	}
-	fclose(file);
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	len = read(fd, line, sizeof(line) - 1);
+	close(fd);
+	if (len < 0)
+		return -EIO;
+	line[len] = '\0';
+	open_bracket = strchr(line, '[');
+	if (open_bracket)
+		sscanf(open_bracket, "[%15[a-z_]]", word);
+	return 0;
 }
 
 static bool is_one_of(const char *word, const char *const *words)
@@ -264,36 +269,55 @@ static bool is_one_of(const char *word, const char *const *words)
 	return false;
 }
 
-static int thp_probe(const struct reason *why)
+/* Whether memfds can have transparent huge pages.  0, or -errno and why not. */
+static int thp_enabled(const struct reason *why)
 {
 	static const char *const willing[] = { "always", "within_size", "advise", NULL };
 	const char *path = THP_DIR "shmem_enabled";
 	char all[16], sized[16], *word = all;
+	int err;
 
-	sysfs_choice(THP_DIR "shmem_enabled", all);
+	err = sysfs_choice(path, all);
+	if (err)
+		goto unreadable;
 	if (!all[0]) {
 		reason_set(why, "this kernel has no transparent huge pages for shared memory");
 		return -EOPNOTSUPP;
 	}
+	if (!strcmp(all, "force"))
+		return 0;
 	/* Linux 6.10 has a choice for each size besides; deny and force overrule it. */
-	if (strcmp(all, "deny") && strcmp(all, "force")) {
-		sysfs_choice(THP_DIR "hugepages-2048kB/shmem_enabled", sized);
+	if (strcmp(all, "deny")) {
+		err = sysfs_choice(THP_DIR "hugepages-2048kB/shmem_enabled", sized);
+		if (err)
+			goto unreadable;
 		if (sized[0] && strcmp(sized, "inherit")) {
 			word = sized;
 			path = THP_DIR "hugepages-2048kB/shmem_enabled";
 		}
 	}
-	if (strcmp(word, "force") && !is_one_of(word, willing)) {
+	if (!is_one_of(word, willing)) {
 		reason_set(why, "%s is '%s': write 'advise' to it", path, word);
 		return -EOPNOTSUPP;
 	}
-	return memfd_try(0, why);
+	return 0;
+
+unreadable:
+	reason_set(why, "cannot read %s: %s", path, strerrordesc_np(-err));
+	return err;
+}
+
+static int thp_probe(const struct reason *why)
+{
+	int err = thp_enabled(why);
+
+	return err ? err : memfd_try(0, why);
 }
 
 static int thp_create(size_t size, struct backing *backing)
 {
 	const struct reason silent = { NULL, 0 };
-	int err = thp_probe(&silent);
+	int err = thp_enabled(&silent);
 
 	if (err)
 		return err;
@@ -309,7 +333,7 @@ static bool thp_owns(int fd, const struct stat *st)
 	 * them is mapped so that it gets them.
 	 */
 	return S_ISREG(st->st_mode) && st->st_size % HUGE_SIZE == 0 &&
-	       sealed_memfd(fd, TMPFS_MAGIC) && !thp_probe(&silent);
+	       sealed_memfd(fd, TMPFS_MAGIC) && !thp_enabled(&silent);
 }
 
 const struct backend_ops thp_backend = {

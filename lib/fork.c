@@ -6,6 +6,7 @@
 
 #include "heap.h"
 #include "region.h"
+#include "ring.h"
 
 /* Writers first: threads that make and drop regions in a loop must not starve fork(). */
 #define GATE_INITIALIZER PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
@@ -29,10 +30,12 @@ static void before_fork(void)
 	pthread_rwlock_wrlock(&gate);
 	heap_fork_prepare();
 	region_fork_prepare();
+	ring_fork_prepare();
 }
 
 static void after_fork_parent(void)
 {
+	ring_fork_parent();
 	region_fork_parent();
 	heap_fork_parent();
 	pthread_rwlock_unlock(&gate);
@@ -45,6 +48,7 @@ static void after_fork_child(void)
 	 * the child: unlocking would take us for a reader.  Nobody else is here.
 	 */
 	gate = (pthread_rwlock_t)GATE_INITIALIZER;
+	ring_fork_child();
 	region_fork_child();
 	heap_fork_child();
 }

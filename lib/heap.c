@@ -498,14 +498,20 @@ static void *block_alloc_shared(size_t size, bool *fresh)
 	arena = arena_grow(held);
 	if (arena) {
 		pthread_mutex_lock(&heap.lock);
-		err = arena_install(arena);
-		if (!err)
-			addr = block_take(size, fresh);
-		pthread_mutex_unlock(&heap.lock);
-		if (err) {
-			arena_drop(arena);
-			errno = -err;
+		/* Others may have freed something in the meantime, or grown the heap. */
+		addr = block_take(size, fresh);
+		if (!addr) {
+			err = arena_install(arena);
+			if (!err) {
+				arena = NULL;
+				addr = block_take(size, fresh);
+			}
 		}
+		pthread_mutex_unlock(&heap.lock);
+		if (arena)
+			arena_drop(arena);
+		if (err)
+			errno = -err;
 	}
 	fork_gate_leave();
 	return addr;

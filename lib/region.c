@@ -194,18 +194,19 @@ void region_put(struct shmdev_region *region)
 	free(region);
 }
 
-int region_check_range(const void *addr, size_t len)
+const void *region_around(const void *addr, size_t len, enum shmdev_backend *backend)
 {
 	struct shmdev_region *region;
-	int backend = -EFAULT;
 
 	pthread_mutex_lock(&table.lock);
 	region = addrmap_find(&table.by_address, addr);
-	if (region && len <= region->backing.size -
-			     (size_t)((const char *)addr - (const char *)region->backing.addr))
-		backend = region->backing.backend;
+	if (region && len > region->backing.size -
+			    (size_t)((const char *)addr - (const char *)region->backing.addr))
+		region = NULL;
+	if (region)
+		*backend = region->backing.backend;
 	pthread_mutex_unlock(&table.lock);
-	return backend;
+	return region;
 }
 
 void region_count(uint64_t *regions, uint64_t *bytes)

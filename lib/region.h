@@ -13,8 +13,11 @@
 struct shmdev_region *region_create(size_t size);
 void region_put(struct shmdev_region *region);
 
-/* The backend of the one mapped region that [@addr, @addr + @len) is in, or -EFAULT. */
-int region_check_range(const void *addr, size_t len);
+/*
+ * The one mapped region that all of [@addr, @addr + @len) lies in, and its backend;
+ * NULL if there is none.  No reference: to compare, not to look into.
+ */
+const void *region_around(const void *addr, size_t len, enum shmdev_backend *backend);
 
 void region_count(uint64_t *regions, uint64_t *bytes);
 

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+"""Shared memory that is ready to write now.
+
+RawArray() and RawValue() pass for those of multiprocessing and are built and
+assigned at memory speed, on huge pages where there are any.  fill() reads files
+into them.  info() tells where the memory comes from.
+
+The environment variable SHMDEV_BACKEND (device, hugetlb, thp, memfd), read at the
+first use, forces one kind of memory; without it the best that can serve is taken.
+"""
+
+from ._classes import RawValue
+from ._fill import fill, fill_batch
+from ._info import Info, info
+from ._shmdev import RawArray, __version__
+
+__all__ = ["Info", "RawArray", "RawValue", "__version__", "fill", "fill_batch", "info"]

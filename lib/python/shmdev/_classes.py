@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+"""The classes of shared arrays and values.
+
+An array of n items of ctype is an instance of a subclass of ctype * n, so that all
+that ctypes does with such an array it does with ours: POINTER arguments, assignment
+to fields of structures, from_buffer.  RawArray (in C) asks entry() for a class it
+does not find in entries.
+"""
+
+import ctypes
+import weakref
+from typing import Any, Dict, Tuple, Type
+
+from . import _shmdev
+
+typecodes: Dict[str, Any] = {
+    "c": ctypes.c_char,
+    "u": ctypes.c_wchar,
+    "b": ctypes.c_byte,
+    "B": ctypes.c_ubyte,
+    "h": ctypes.c_short,
+    "H": ctypes.c_ushort,
+    "i": ctypes.c_int,
+    "I": ctypes.c_uint,
+    "l": ctypes.c_long,
+    "L": ctypes.c_ulong,
+    "q": ctypes.c_longlong,
+    "Q": ctypes.c_ulonglong,
+    "f": ctypes.c_float,
+    "d": ctypes.c_double,
+}
+
+# Simple types that are numbers, so that their format says all about them.
+_NUMBERS = frozenset("?cbBhHiIlLqQfdg")
+
+_SimpleType = type(ctypes.c_int)
+
+
+class SharedData:
+    """Base of all ctypes objects whose memory is shared."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        from . import _sharing
+
+        return _sharing.reduce_data(self)
+
+    # A copy is a ctypes object with memory of its own, as that of any other.
+
+    def __copy__(self) -> Any:
+        make, arguments = super().__reduce__()  # type: ignore[misc]
+        return make(*arguments)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        from copy import deepcopy
+
+        make, arguments = super().__reduce__()  # type: ignore[misc]
+        return make(*deepcopy(arguments, memo))
+
+
+class SharedNumbers(_shmdev.FastArray, SharedData):
+    """Base of arrays of numbers."""
+
+    __slots__ = ()
+
+
+# (ctype, length) -> (weak reference to the class, size in bytes, number, swapped).
+# The length is None for a single value.  An entry goes when its class does: a class
+# lives as long as an array of it, or until the garbage collector comes.
+entries: Dict[Tuple[Any, Any], Tuple[Any, int, int, bool]] = {}
+
+
+def _format_number(ctype: Any) -> Tuple[int, bool]:
+    """What items of ctype are to the conversions in C."""
+    if isinstance(ctype, _SimpleType) and ctype._type_ in _NUMBERS:
+        item = memoryview(ctype.from_buffer_copy(bytes(ctypes.sizeof(ctype))))
+        assert item.format is not None
+        return _shmdev.format_number(item.format, item.itemsize)
+    return _shmdev.NUMBER_UNKNOWN, False
+
+
+def _plain_array(base: Any) -> bool:
+    """Whether nobody but ctypes stores items of base."""
+    return (
+        base.__init__ is ctypes.Array.__init__
+        and base.__setitem__ is ctypes.Array.__setitem__
+    )
+
+
+def entry(ctype: Any, length: Any) -> Tuple[Type[Any], int, int, bool]:
+    """Find or make the class of length items of ctype, or of a single one.
+
+    As in entries, with the class itself in the first place.
+    """
+    if not isinstance(ctype, type):
+        raise TypeError(f"{ctype!r} is neither a typecode nor a ctypes type")
+    number, swapped = _shmdev.NUMBER_UNKNOWN, False
+    base: Any = ctype
+    mixin: type = SharedData
+    if length is not None:
+        base = ctype * length  # type: ignore[operator]
+        if not (isinstance(base, type) and issubclass(base, ctypes.Array)):
+            raise TypeError(f"{ctype!r} is not a ctypes type")
+        if _plain_array(base):
+            number, swapped = _format_number(ctype)
+        if number != _shmdev.NUMBER_UNKNOWN:
+            mixin = SharedNumbers
+    size = ctypes.sizeof(base)  # TypeError for what is not of ctypes
+
+    key = ctype, length
+    known = entries.get(key)
+    made = known[0]() if known else None
+    if made is None:
+        made = type(base)(base.__name__, (mixin, base), {"__module__": __package__})
+
+        def forget(ref: Any) -> None:
+            found = entries.get(key)
+            if found and found[0] is ref:
+                del entries[key]
+
+        entries[key] = weakref.ref(made, forget), size, number, swapped
+    return made, size, number, swapped
+
+
+def RawValue(typecode_or_type: Any, *args: Any) -> Any:
+    """A ctypes object in shared memory, without a lock.
+
+    typecode_or_type is as for RawArray(); args go to its constructor.  The memory is
+    zero before.  The object is an instance of a subclass of the type; it can be an
+    argument of a multiprocessing.Process under every start method, and its memory
+    lives as long as it or a view of it, in any process.
+
+    Raises TypeError for an unknown type, what the constructor raises, MemoryError,
+    and OSError where no backend can serve.  Any thread may call this.
+
+    New in version 0.1.
+    """
+    ctype = typecodes.get(typecode_or_type, typecode_or_type)
+    made, size, _, _ = entry(ctype, None)
+    value = made.from_buffer(_shmdev.block(size))
+    value.__init__(*args)
+    return value

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Any column into any other: what is strided or byte-swapped passes through a
+ * small buffer that stays in the first-level cache, so that there need be one
+ * conversion kernel for a pair of numbers and no more.
+ */
+#include "convert.h"
+#include "kernels.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Two buffers of this many of the largest item take half of a 32 KiB cache. */
+#define CHUNK 512
+
+_Static_assert((sizeof(long double) & (sizeof(long double) - 1)) == 0,
+	       "moves are found by the log2 of the size");
+
+static const struct kernels *kernels_choose(void)
+{
+#ifdef __x86_64__
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+		return &kernels_avx512;
+	if (__builtin_cpu_supports("avx2"))
+		return &kernels_avx2;
+#endif
+	return &kernels_base;
+}
+
+/* Every thread that comes first finds the same answer, so they need no order. */
+static const struct kernels *kernels_get(void)
+{
+	static const struct kernels *chosen;
+	const struct kernels *kernels = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
+
+	if (!kernels) {
+		kernels = kernels_choose();
+		__atomic_store_n(&chosen, kernels, __ATOMIC_RELAXED);
+	}
+	return kernels;
+}
+
+bool convert_is_defined(enum number to, enum number from)
+{
+	if (to == NUMBER_UNKNOWN || from == NUMBER_UNKNOWN || to == NUMBER_F16)
+		return false;
+	if (to == NUMBER_CHAR)
+		return from == NUMBER_CHAR || from == NUMBER_U8;
+	if (from == NUMBER_CHAR)
+		return false;
+	if (number_is_integer(to))
+		return !number_is_float(from);
+	return true;
+}
+
+static bool column_is_plain(const struct column *column)
+{
+	return !column->format.swapped &&
+	       column->stride == (ptrdiff_t)number_size(column->format.number);
+}
+
+/* The bytes from the lowest item to the end of the highest. */
+static void column_extent(const struct column *column, size_t n, uintptr_t *low,
+			  uintptr_t *high)
+{
+	uintptr_t first = (uintptr_t)column->first;
+	uintptr_t last = first + (n - 1) * column->stride;
+
+	*low = first < last ? first : last;
+	*high = (first < last ? last : first) + number_size(column->format.number);
+}
+
+static bool columns_overlap(const struct column *a, const struct column *b, size_t n)
+{
+	uintptr_t a_low, a_high, b_low, b_high;
+
+	column_extent(a, n, &a_low, &a_high);
+	column_extent(b, n, &b_low, &b_high);
+	return a_low < b_high && b_low < a_high;
+}
+
+/* Contiguous native items in or out of a column. */
+static void column_load(const struct kernels *kernels, void *to, const struct column *from,
+			size_t at, size_t n)
+{
+	size_t size = number_size(from->format.number);
+
+	kernels->move[__builtin_ctzl(size)][from->format.swapped](
+		to, size, from->first + (ptrdiff_t)at * from->stride, from->stride, n);
+}
+
+static void column_store(const struct kernels *kernels, const struct column *to, size_t at,
+			 const void *from, size_t n)
+{
+	size_t size = number_size(to->format.number);
+
+	kernels->move[__builtin_ctzl(size)][to->format.swapped](
+		to->first + (ptrdiff_t)at * to->stride, to->stride, from, size, n);
+}
+
+static void convert_disjoint(const struct column *to, const struct column *from, size_t n)
+{
+	const struct kernels *kernels = kernels_get();
+	kernel_convert *kernel = kernels->convert[to->format.number][from->format.number];
+	_Alignas(64) char loaded[CHUNK * sizeof(long double)];
+	_Alignas(64) char converted[CHUNK * sizeof(long double)];
+	size_t to_size = number_size(to->format.number);
+	bool to_plain = column_is_plain(to), from_plain = column_is_plain(from);
+	size_t done, step;
+
+	if (to_plain && from_plain) {
+		if (kernel)
+			kernel(to->first, from->first, n);
+		else
+			memcpy(to->first, from->first, n * to_size);
+		return;
+	}
+	/* Without a kernel both sides have one size, and one move does all of it. */
+	if (!kernel && to_plain) {
+		column_load(kernels, to->first, from, 0, n);
+		return;
+	}
+	if (!kernel && from_plain) {
+		column_store(kernels, to, 0, from->first, n);
+		return;
+	}
+
+	for (done = 0; done < n; done += step) {
+		const void *source = loaded;
+		void *target = to_plain ? to->first + done * to_size : converted;
+
+		step = n - done < CHUNK ? n - done : CHUNK;
+		if (from_plain)
+			source = from->first + done * from->stride;
+		else
+			column_load(kernels, loaded, from, done, step);
+		if (!kernel)
+			target = loaded;
+		else
+			kernel(target, source, step);
+		if (!to_plain)
+			column_store(kernels, to, done, target, step);
+	}
+}
+
+int convert_column(const struct column *to, const struct column *from, size_t n)
+{
+	size_t size = number_size(from->format.number);
+	struct column copied = {
+		.stride = size,
+		.format.number = from->format.number,
+	};
+
+	if (!n)
+		return 0;
+	if (!columns_overlap(to, from, n)) {
+		convert_disjoint(to, from, n);
+		return 0;
+	}
+	if (column_is_plain(to) && column_is_plain(from) &&
+	    !kernels_get()->convert[to->format.number][from->format.number]) {
+		memmove(to->first, from->first, n * size);
+		return 0;
+	}
+	if (n > PTRDIFF_MAX / size || !(copied.first = malloc(n * size)))
+		return -ENOMEM;
+	column_load(kernels_get(), copied.first, from, 0, n);
+	convert_disjoint(to, &copied, n);
+	free(copied.first);
+	return 0;
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * FastArray: first base of the arrays, in front of a ctypes array of numbers.  It
+ * has no data and one slot, assignment to a subscript; slices are stored here, all
+ * else goes on to ctypes.
+ */
+#include "shmdevmodule.h"
+
+static int fast_assign_slice(struct module_state *state, PyObject *array, PyObject *slice,
+			     PyObject *value)
+{
+	struct items_target target = { .state = state, .array = array };
+	Py_ssize_t start, stop, step, length, other;
+	struct source source;
+	struct column to;
+	int result;
+
+	if (PySlice_Unpack(slice, &start, &stop, &step) < 0)
+		return -1;
+	other = PySequence_Size(value);
+	if (array_column(array, &target.column, &length) < 0)
+		return -1;
+	target.n = PySlice_AdjustIndices(length, &start, &stop, step);
+	/* a[3::sys.maxsize] is one item; the distance to the next must not overflow. */
+	if (target.n <= 1)
+		step = 1;
+	target.first = start;
+	target.step = step;
+	if (other != target.n) {
+		/* As in ctypes this is also said of what has no length. */
+		PyErr_SetString(PyExc_ValueError, "Can only assign sequence of same size");
+		return -1;
+	}
+
+	result = source_open(state, value, target.n, target.column.format.number, &source);
+	if (result < 0)
+		return -1;
+	if (!result)
+		return items_store_sequence(&target, value, target.n);
+
+	/* Opening may have run code of the source's class, and that ctypes.resize(). */
+	result = array_column(array, &to, &length);
+	if (!result) {
+		to.first += start * to.stride;
+		to.stride *= step;
+		result = source_store(&source, &to, target.n);
+	}
+	source_close(&source);
+	return result;
+}
+
+static int fast_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
+{
+	struct module_state *state = module_state_of(Py_TYPE(self));
+
+	if (!state)
+		return -1;
+	if (!PyObject_TypeCheck(self, state->array_type)) {
+		PyErr_Format(PyExc_TypeError, "'%.200s' object is not a ctypes array",
+			     Py_TYPE(self)->tp_name);
+		return -1;
+	}
+	if (!value || !PySlice_Check(key))
+		return state->array_ass_subscript(self, key, value);
+	return fast_assign_slice(state, self, key, value);
+}
+
+bool fast_is_plain(const struct module_state *state, const PyTypeObject *type)
+{
+	objobjargproc slot = type->tp_as_mapping->mp_ass_subscript;
+
+	return type->tp_init == state->array_init &&
+	       (slot == fast_ass_subscript || slot == state->array_ass_subscript);
+}
+
+static PyType_Slot fast_slots[] = {
+	{ Py_tp_doc, "Base of ctypes arrays that makes assignment to a slice fast." },
+	{ Py_mp_ass_subscript, fast_ass_subscript },
+	{ 0, NULL },
+};
+
+PyType_Spec fast_spec = {
+	.name = "shmdev._shmdev.FastArray",
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = fast_slots,
+};

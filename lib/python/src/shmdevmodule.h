@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/*
+ * The extension module shmdev._shmdev, seen from the inside.  It does what has to
+ * be fast or has to call the library; what is done once a class or once a pickle
+ * is Python, in the package beside it.
+ */
+#ifndef SHMDEV_PYTHON_MODULE_H
+#define SHMDEV_PYTHON_MODULE_H
+
+#include "compat.h"
+#include "convert.h"
+
+#include <shmdev.h>
+
+/* All that one interpreter's instance of the module owns. */
+struct module_state {
+	PyTypeObject *block_type;
+	PyTypeObject *region_type;
+	PyTypeObject *fast_type;
+
+	/* ctypes.Array, and what its own slots do */
+	PyTypeObject *array_type;
+	objobjargproc array_ass_subscript;
+	ssizeobjargproc array_ass_item;
+	initproc array_init;
+
+	/* The slots of a class that defines __getitem__ or __iter__ in Python */
+	binaryfunc python_subscript;
+	getiterfunc python_iter;
+
+	PyObject *regions;	/* address of a struct shmdev_region -> weak Region */
+	PyObject *classes;	/* shmdev._classes.entries, once imported */
+	PyObject *class_entry;	/* shmdev._classes.entry, once imported */
+	PyObject *typecodes;	/* shmdev._classes.typecodes, once imported */
+	PyObject *name_from_buffer;
+};
+
+extern PyModuleDef shmdev_module;
+
+static inline struct module_state *module_state(PyObject *module)
+{
+	return PyModule_GetState(module);
+}
+
+/*
+ * The state of the module that made @type or the nearest of its bases.  NULL with
+ * an exception if there is none.
+ */
+static inline struct module_state *module_state_of(PyTypeObject *type)
+{
+	PyObject *module = PyType_GetModuleByDef(type, &shmdev_module);
+
+	return module ? module_state(module) : NULL;
+}
+
+/*
+ * Copies and allocations of this many bytes are worth letting other threads run.
+ * Giving the GIL up may cost a wait of milliseconds to have it back.
+ */
+#define GIL_WORTHWHILE (1 << 20)
+
+/* --- error.c --- */
+
+/*
+ * The one place where errnos become exceptions: MemoryError for ENOMEM, OSError
+ * for all others; both name @call.  @err is positive.  Returns NULL.
+ */
+PyObject *error_set(const char *call, int err);
+
+/* The same for calls that need a backend: adds why it is not to be had. */
+PyObject *error_set_backend(const char *call, int err);
+
+/* --- block.c: memory of shm_alloc() that lives as long as its buffers --- */
+
+struct block {
+	PyObject_HEAD
+	char *bytes;
+	Py_ssize_t size;
+};
+
+extern PyType_Spec block_spec;
+
+/* @flags are SHMDEV_BLOCK_*; @size may be 0. */
+struct block *block_new(struct module_state *state, Py_ssize_t size, unsigned int flags);
+
+extern PyMethodDef block_methods[];	/* of the module */
+
+/* --- region.c: a file of shared memory, one object for each in a process --- */
+
+extern PyType_Spec region_spec;
+extern PyMethodDef region_methods[];	/* of the module */
+
+/* --- info.c --- */
+
+extern PyMethodDef info_methods[];
+
+/* --- fill.c --- */
+
+extern PyMethodDef fill_methods[];
+
+/* --- fast.c: the base that makes slice assignment fast --- */
+
+extern PyType_Spec fast_spec;
+
+/* Whether ctypes' or our own slot stores items of @type, and nobody else's. */
+bool fast_is_plain(const struct module_state *state, const PyTypeObject *type);
+
+/* --- source.c: buffers as sources --- */
+
+struct source {
+	Py_buffer view;
+	struct column column;
+};
+
+/*
+ * Open @object as @n numbers that can be stored as @to without looking at each: its
+ * buffer holds numbers, and an item of it is to ctypes what the buffer says it is.
+ * 1 and the caller closes it; 0 if it must be taken item by item; -1 with an
+ * exception.
+ */
+int source_open(struct module_state *state, PyObject *object, Py_ssize_t n, enum number to,
+		struct source *source);
+void source_close(struct source *source);
+
+/* Copy from @source to @to; gives up the GIL meanwhile if it pays. */
+int source_store(const struct source *source, const struct column *to, Py_ssize_t n);
+
+/* --- items.c: Python objects as sources --- */
+
+/* Where items go: @n items of @array, from @first on, @step apart. */
+struct items_target {
+	struct module_state *state;
+	PyObject *array;	/* a ctypes array */
+	struct column column;	/* all of it; of unknown numbers if ctypes must do it */
+	Py_ssize_t first, step, n;
+};
+
+/*
+ * Point @column at the memory of @array, with unknown numbers if it is not an array
+ * of plain numbers.  It stays there unless ctypes.resize() moves it.
+ */
+int array_column(PyObject *array, struct column *column, Py_ssize_t *n);
+
+/*
+ * Store the first @n items of the sequence as ctypes would, in order: what comes
+ * before one that fails stays written.
+ */
+int items_store_sequence(struct items_target *target, PyObject *sequence, Py_ssize_t n);
+
+/* Store all items of an iterable, as ctypes' constructor does with its arguments. */
+int items_store_iterable(struct items_target *target, PyObject *iterable);
+
+/* --- array.c: RawArray --- */
+
+extern PyMethodDef array_methods[];
+
+#endif /* SHMDEV_PYTHON_MODULE_H */

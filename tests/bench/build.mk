@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+
+# --- make bench [B=name], make demo: numbers, side by side -------------------------------
+
+BENCH_TOOLS := $(O)/tests/bench/region
+
+all: $(BENCH_TOOLS)
+
+$(O)/tests/bench/%: tests/bench/%.c $(O)/lib/libshmdev.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -luring
+
+-include $(BENCH_TOOLS:=.d)
+
+.PHONY: bench
+bench: all
+	@set -e; for program in $(wildcard tests/bench/bench_*$(B)*.py); do \
+		PYTHONPATH=$(O)/python PYTHONDONTWRITEBYTECODE=1 $(PYTHON) $$program; done
+
+# DEVICE=here inserts the module into the running kernel instead of a machine of its own.
+.PHONY: demo
+demo: install
+	@$(MAKE) --no-print-directory all
+	@PYTHON=$(PYTHON) O=$(O) DEVICE=$(DEVICE) tests/bench/demo

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+#
+# $(B)/tests/lib/<name>: one program for each topic, which prints TAP.
+
+LIBTEST_NAMES   := $(filter-out util,$(patsubst tests/lib/%.c,%,$(wildcard tests/lib/*.c)))
+LIBTEST_SCRIPTS := $(patsubst tests/lib/%.sh,%,$(wildcard tests/lib/*.sh))
+LIBTESTS        := $(LIBTEST_NAMES:%=$(B)/tests/lib/%) $(LIBTEST_SCRIPTS:%=$(B)/tests/lib/%)
+
+.PHONY: lib-tests
+lib-tests: $(LIBTESTS)
+
+$(B)/tests/lib/obj/%.o: tests/lib/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -pthread -c -o $@ $<
+
+# With the shared library, as a program would have it; found where it was built.
+$(B)/tests/lib/%: $(B)/tests/lib/obj/%.o $(B)/tests/lib/obj/util.o $(B)/lib/libshmdev.so
+	$(CC) $(ALL_CFLAGS) -pthread -o $@ $(filter %.o,$^) $(B)/lib/libshmdev.so \
+		-Wl,-rpath,'$$ORIGIN/../../lib' $(LDFLAGS)
+
+$(LIBTEST_SCRIPTS:%=$(B)/tests/lib/%): $(B)/tests/lib/%: tests/lib/%.sh
+	@mkdir -p $(@D)
+	install -m 755 $< $@
+
+-include $(patsubst %,$(B)/tests/lib/obj/%.d,$(LIBTEST_NAMES) util)

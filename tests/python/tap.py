@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+"""Run the unittest cases of the main module and print TAP on stdout.
+
+A test file ends with tap.main(); it takes the arguments of unittest, such as
+-k pattern.  Without PYTHONPATH the package of ./build is tested.
+"""
+
+import importlib.util
+import os
+import sys
+import unittest
+
+if importlib.util.find_spec("shmdev") is None:
+    _top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sys.path.append(os.path.join(_top, os.environ.get("B", "build"), "python"))
+
+
+class TapResult(unittest.TestResult):
+    """One line a test; what failed and why as diagnostics in front of it."""
+
+    def __init__(self, stream):
+        super().__init__()
+        self._tap = stream
+        self.count = 0
+        self._diagnostics = []
+        self._said = False
+        self._failed = False
+
+    def _print(self, text):
+        print(text, file=self._tap, flush=True)
+
+    def _say(self, verdict, test, remark=""):
+        self._said = True
+        for line in self._diagnostics:
+            self._print(f"# {line}")
+        name = test.id().replace("__main__.", "", 1).replace("#", r"\#")
+        self.count += 1
+        self._print(f"{verdict} {self.count} {name}{remark}")
+
+    def _explain(self, test, err, what):
+        self._diagnostics.append(f"{what}: {test}")
+        self._diagnostics += self._exc_info_to_string(err, test).splitlines()
+
+    def say_plan(self):
+        self._print(f"1..{self.count}" + ("" if self.count else " # SKIP no test chosen"))
+
+    def startTest(self, test):
+        super().startTest(test)
+        self._diagnostics = []
+        self._said = False
+        self._failed = False
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self._say("ok", test)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._explain(test, err, "error")
+        # Failed setUpClass or setUpModule: there has been no startTest.
+        if not isinstance(test, unittest.TestCase):
+            self._say("not ok", test)
+            self._diagnostics = []
+        self._failed = True
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._explain(test, err, "failure")
+        self._failed = True
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._explain(subtest, err, "subtest")
+            self._failed = True
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        # A skipped part of a test (its test_case) does not make the test a skip.
+        if hasattr(test, "test_case"):
+            self._diagnostics.append(f"skipped: {test}: {reason}")
+        else:
+            self._say("ok", test, f" # SKIP {reason}")
+
+    def addExpectedFailure(self, test, err):
+        super().addExpectedFailure(test, err)
+        self._explain(test, err, "expected failure")
+        self._say("not ok", test, " # TODO expected failure")
+
+    def addUnexpectedSuccess(self, test):
+        super().addUnexpectedSuccess(test)
+        self._diagnostics.append("succeeded, but is marked as an expected failure")
+        self._say("not ok", test)
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        if not self._said:
+            self._say("not ok" if self._failed else "ok", test)
+        self._diagnostics = []
+
+
+class TapRunner:
+    def run(self, test):
+        result = TapResult(sys.stdout)
+        test(result)
+        result.say_plan()
+        return result
+
+
+def main():
+    unittest.main(testRunner=TapRunner())
