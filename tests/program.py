@@ -52,8 +52,6 @@ class Tap:
         skip = _SKIP.search(text)
         if skip:
             name, reason, verdict = text[:skip.start()], skip[1], SKIPPED
-            if not name:        # cmocka: "not ok 2 # SKIP name"
-                name, reason = reason, ''
         else:
             name, reason, verdict = text, '', FAILED if failed else PASSED
         name = name.strip().replace('\\#', '#') or f'#{number}'

@@ -17,7 +17,7 @@ Program = namedtuple('Program', 'suite name source arguments target')
 
 SUITES = ('kselftest', 'lib', 'python')
 
-_MAIN = re.compile(r'\bmain\(|^TEST_HARNESS_MAIN', re.M)
+_MAIN = re.compile(r'\bmain\(|^(TEST_HARNESS|TAP)_MAIN', re.M)
 
 
 def path(where, program):
@@ -33,11 +33,11 @@ def _name(source):
     return os.path.splitext(os.path.basename(source))[0].removeprefix('test_')
 
 
-def _compiled(suite, build):
-    for source in sorted(glob.glob(f'tests/{suite}/*.c')):
+def _built(suite, build):
+    for source in sorted(glob.glob(f'tests/{suite}/*.c') + glob.glob(f'tests/{suite}/*.sh')):
         binary = f'{build}/tests/{suite}/{os.path.splitext(os.path.basename(source))[0]}'
         program = Program(suite, _name(source), source, [binary], binary)
-        if _MAIN.search(source_read(program)):
+        if source.endswith('.sh') or _MAIN.search(source_read(program)):
             yield program
 
 
@@ -47,7 +47,7 @@ def programs(suite, build, python):
     if suite == 'python':
         return [Program(suite, _name(source), source, [python, source], 'python')
                 for source in sorted(glob.glob('tests/python/test_*.py'))]
-    return list(_compiled(suite, build))
+    return list(_built(suite, build))
 
 
 # --- T= -------------------------------------------------------------------------------
