@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 """Sending arrays and values to processes that multiprocessing starts.
 
-An object travels as its ctypes type, its length, its region and its place there.
-Only the region needs help of multiprocessing's pickler: it goes as a descriptor.
+An object travels as its ctypes type, its length, its region and its place there;
+the region travels as a descriptor.  Nothing is registered with multiprocessing: a
+reducer for a class would keep the class for ever.
 """
 
 import ctypes
@@ -60,7 +61,8 @@ def _undescribe(description: Any) -> Any:
     return description
 
 
-def _reduce_region(region: Any) -> Tuple[Any, ...]:
+def reduce_region(region: Any) -> Tuple[Any, ...]:
+    """__reduce__() of regions: a duplicate of the descriptor."""
     context.assert_spawning(region)
     return _rebuild_region, (reduction.DupFd(region.fileno()),)
 
@@ -71,6 +73,3 @@ def _rebuild_region(duplicate: Any) -> Any:
         return _shmdev.region_open(fd)
     finally:
         os.close(fd)
-
-
-reduction.ForkingPickler.register(_shmdev.Region, _reduce_region)

@@ -240,6 +240,32 @@ static PyObject *format_number(PyObject *Py_UNUSED(module), PyObject *args)
 	return Py_BuildValue("(iO)", found.number, found.swapped ? Py_True : Py_False);
 }
 
+static PyObject *kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+	PyObject *names = PyList_New(0);
+	const char *name = NULL;
+
+	while (names && (name = convert_kernels_next(name))) {
+		PyObject *entry = PyUnicode_FromString(name);
+
+		if (!entry || PyList_Append(names, entry) < 0)
+			Py_CLEAR(names);
+		Py_XDECREF(entry);
+	}
+	return names;
+}
+
+static PyObject *kernels_use(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+	const char *name = PyUnicode_AsUTF8(arg);
+
+	if (!name)
+		return NULL;
+	if (convert_kernels_use(name) < 0)
+		return PyErr_Format(PyExc_ValueError, "no kernels '%s' for this machine", name);
+	Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(rawarray_doc,
 "RawArray(typecode_or_type, size_or_initializer)\n--\n\n"
 "A ctypes array in shared memory, without a lock.\n"
@@ -274,5 +300,11 @@ PyMethodDef array_methods[] = {
 	{ "format_number", format_number, METH_VARARGS,
 	  "format_number($module, format, itemsize, /)\n--\n\n"
 	  "(number, swapped) of a PEP 3118 format; NUMBER_UNKNOWN if it is not one number." },
+	{ "kernels", kernels, METH_NOARGS,
+	  "kernels($module, /)\n--\n\n"
+	  "Names of the sets of conversion kernels this machine can run, best first." },
+	{ "kernels_use", kernels_use, METH_O,
+	  "kernels_use($module, name, /)\n--\n\n"
+	  "Use a set other than the best, in all of the process; for tests." },
 	{ NULL, NULL, 0, NULL },
 };
