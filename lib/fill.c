@@ -63,8 +63,9 @@ struct batch {
 	struct read *waiting;
 	struct pollfd *polls;
 
-	struct fixed fixed;
 	bool is_small;		/* one read: nothing to do at the same time */
+	int seekable;		/* the descriptor last found to be so, or -1 */
+	struct fixed fixed;
 };
 
 /* --- Reads ---------------------------------------------------------------------- */
@@ -251,6 +252,17 @@ struct slot {
 	bool busy;
 };
 
+/* A ring would read from a pipe and forget the offset.  Descriptors come in runs. */
+static bool is_seekable(struct batch *batch, int fd)
+{
+	if (fd == batch->seekable)
+		return true;
+	if (lseek(fd, 0, SEEK_CUR) < 0)
+		return false;
+	batch->seekable = fd;
+	return true;
+}
+
 /* What is left to be done by a ring, and not too odd for it; the odd is done here. */
 static bool batch_next(struct batch *batch, struct read *read)
 {
@@ -267,8 +279,7 @@ static bool batch_next(struct batch *batch, struct read *read)
 
 	for (; batch->next_file < batch->nr_files; batch->next_file++) {
 		job = &batch->jobs[batch->next_file];
-		/* A ring would read from a pipe and forget the offset. */
-		if (!job->begun && lseek(job->req->fd, 0, SEEK_CUR) < 0)
+		if (!job->begun && !is_seekable(batch, job->req->fd))
 			job_plain(job);
 		else if (job_begin(job, RING_PIECE, read))
 			return true;
@@ -434,6 +445,7 @@ int shm_fill(struct shm_fill *reqs, unsigned int nr)
 		return -EINVAL;
 
 	memset(&batch, 0, offsetof(struct batch, fixed));
+	batch.seekable = -1;
 	fixed_init(&batch.fixed);
 	batch.jobs = nr <= FEW ? few : calloc(nr, sizeof(*batch.jobs));
 	if (!batch.jobs)

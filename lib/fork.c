@@ -3,6 +3,7 @@
 #include "fork.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "heap.h"
 #include "region.h"
@@ -12,8 +13,6 @@
 #define GATE_INITIALIZER PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
 
 static pthread_rwlock_t gate = GATE_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int once_error;
 
 void fork_gate_enter(void)
 {
@@ -53,13 +52,20 @@ static void after_fork_child(void)
 	heap_fork_child();
 }
 
-static void init(void)
-{
-	once_error = -pthread_atfork(before_fork, after_fork_parent, after_fork_child);
-}
-
 int fork_init(void)
 {
-	pthread_once(&once, init);
-	return once_error;
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static bool done;
+	int err = 0;
+
+	if (__atomic_load_n(&done, __ATOMIC_ACQUIRE))
+		return 0;
+	/* Not pthread_once(): what failed for want of memory may go well the next time. */
+	pthread_mutex_lock(&lock);
+	if (!done) {
+		err = -pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+		__atomic_store_n(&done, !err, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&lock);
+	return err;
 }

@@ -12,7 +12,7 @@
 #ifndef SHMDEV_LIB_FORK_H
 #define SHMDEV_LIB_FORK_H
 
-/* Once per process, before anything is made that a fork matters to.  0 or -errno. */
+/* Before anything is made that a fork matters to.  0 or -errno. */
 int fork_init(void);
 
 void fork_gate_enter(void);

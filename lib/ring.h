@@ -24,7 +24,8 @@ void ring_put(struct ring *ring);
 
 /*
  * Let reads go directly to the pages of @spans, until ring_unregister() or
- * ring_put().  0 or -errno: -EOPNOTSUPP if the kernel refuses such memory.
+ * ring_put().  0 or -errno: -EOPNOTSUPP if the kernel refuses such memory,
+ * or is so slow about it that it does not pay.
  */
 int ring_register(struct ring *ring, const struct iovec *spans, unsigned int nr);
 void ring_unregister(struct ring *ring);

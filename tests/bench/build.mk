@@ -19,6 +19,6 @@ bench: all
 
 # DEVICE=here inserts the module into the running kernel instead of a machine of its own.
 .PHONY: demo
-demo: install
+demo: packages
 	@$(MAKE) --no-print-directory all
 	@PYTHON=$(PYTHON) O=$(O) DEVICE=$(DEVICE) tests/bench/demo

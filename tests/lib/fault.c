@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Every call that the library makes of libc, the kernel and liburing, failing one
+ * after another, and all calls of one function failing: what comes of it is an error
+ * of the header, or a way round; nothing is left behind; the next try goes well.
+ *
+ * Linked with the static library and -Wl,--wrap for each function in FUNCTIONS.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "tap.h"
+#include "util.h"
+
+#define MIB	((size_t)1 << 20)
+
+enum function {
+	F_CALLOC, F_REALLOCARRAY, F_MMAP, F_MEMFD_CREATE, F_FTRUNCATE, F_FSTAT, F_FSTATFS,
+	F_FCNTL, F_OPEN, F_READ, F_IOCTL, F_POLL, F_PTHREAD_ATFORK,
+	F_RING_INIT, F_RING_DONTFORK, F_RING_REGISTER, F_RING_SUBMIT,
+	F_NR,
+};
+
+static const char *const names[F_NR] = {
+	"calloc", "reallocarray", "mmap", "memfd_create", "ftruncate", "fstat", "fstatfs",
+	"fcntl", "open", "read", "ioctl", "poll", "pthread_atfork",
+	"io_uring_queue_init_params", "io_uring_ring_dontfork", "io_uring_register_buffers",
+	"io_uring_submit_and_wait",
+};
+
+/* Faults come only while the library is called, and not in the test's own calls. */
+static bool armed;
+static long calls, fail_at = -1;
+static int fail_all = -1;
+static int failed = -1;
+
+static bool fails(enum function function)
+{
+	if (!armed)
+		return false;
+	if (fail_all == (int)function || calls++ == fail_at) {
+		failed = function;
+		return true;
+	}
+	return false;
+}
+
+#define REAL(function)	__real_##function
+#define WRAP(result, function, ...)						\
+	result __real_##function(__VA_ARGS__);					\
+	result __wrap_##function(__VA_ARGS__);					\
+	result __wrap_##function(__VA_ARGS__)
+
+#define FAIL_WITH(function, error, value)					\
+	do {									\
+		if (fails(function)) {						\
+			errno = error;						\
+			return value;						\
+		}								\
+	} while (0)
+
+WRAP(void *, calloc, size_t nr, size_t size)
+{
+	FAIL_WITH(F_CALLOC, ENOMEM, NULL);
+	return REAL(calloc)(nr, size);
+}
+
+WRAP(void *, reallocarray, void *old, size_t nr, size_t size)
+{
+	FAIL_WITH(F_REALLOCARRAY, ENOMEM, NULL);
+	return REAL(reallocarray)(old, nr, size);
+}
+
+WRAP(void *, mmap, void *addr, size_t size, int access, int flags, int fd, off_t offset)
+{
+	FAIL_WITH(F_MMAP, ENOMEM, MAP_FAILED);
+	return REAL(mmap)(addr, size, access, flags, fd, offset);
+}
+
+WRAP(int, memfd_create, const char *name, unsigned int flags)
+{
+	FAIL_WITH(F_MEMFD_CREATE, ENFILE, -1);
+	return REAL(memfd_create)(name, flags);
+}
+
+WRAP(int, ftruncate, int fd, off_t size)
+{
+	FAIL_WITH(F_FTRUNCATE, ENOMEM, -1);
+	return REAL(ftruncate)(fd, size);
+}
+
+WRAP(int, fstat, int fd, struct stat *st)
+{
+	FAIL_WITH(F_FSTAT, ENOMEM, -1);
+	return REAL(fstat)(fd, st);
+}
+
+struct statfs;
+WRAP(int, fstatfs, int fd, struct statfs *st)
+{
+	FAIL_WITH(F_FSTATFS, ENOMEM, -1);
+	return REAL(fstatfs)(fd, st);
+}
+
+int __real_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...)
+{
+	va_list args;
+	long argument;
+
+	va_start(args, command);
+	argument = va_arg(args, long);
+	va_end(args);
+	FAIL_WITH(F_FCNTL, EMFILE, -1);
+	return __real_fcntl(fd, command, argument);
+}
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+	va_list args;
+	mode_t mode;
+
+	va_start(args, flags);
+	mode = va_arg(args, int);
+	va_end(args);
+	FAIL_WITH(F_OPEN, EMFILE, -1);
+	return __real_open(path, flags, mode);
+}
+
+WRAP(ssize_t, read, int fd, void *buffer, size_t len)
+{
+	FAIL_WITH(F_READ, EIO, -1);
+	return REAL(read)(fd, buffer, len);
+}
+
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+	va_list args;
+	void *argument;
+
+	va_start(args, request);
+	argument = va_arg(args, void *);
+	va_end(args);
+	FAIL_WITH(F_IOCTL, ENOMEM, -1);
+	return __real_ioctl(fd, request, argument);
+}
+
+struct pollfd;
+WRAP(int, poll, struct pollfd *polls, unsigned long nr, int timeout)
+{
+	FAIL_WITH(F_POLL, ENOMEM, -1);
+	return REAL(poll)(polls, nr, timeout);
+}
+
+WRAP(int, pthread_atfork, void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+	if (fails(F_PTHREAD_ATFORK))
+		return ENOMEM;
+	return REAL(pthread_atfork)(prepare, parent, child);
+}
+
+WRAP(int, io_uring_queue_init_params, unsigned int entries, struct io_uring *ring,
+     struct io_uring_params *params)
+{
+	if (fails(F_RING_INIT))
+		return -ENOMEM;
+	return REAL(io_uring_queue_init_params)(entries, ring, params);
+}
+
+WRAP(int, io_uring_ring_dontfork, struct io_uring *ring)
+{
+	if (fails(F_RING_DONTFORK))
+		return -ENOMEM;
+	return REAL(io_uring_ring_dontfork)(ring);
+}
+
+WRAP(int, io_uring_register_buffers, struct io_uring *ring, const struct iovec *buffers,
+     unsigned int nr)
+{
+	if (fails(F_RING_REGISTER))
+		return -ENOMEM;
+	return REAL(io_uring_register_buffers)(ring, buffers, nr);
+}
+
+static int submit_error = -EPERM;
+
+WRAP(int, io_uring_submit_and_wait, struct io_uring *ring, unsigned int nr)
+{
+	if (fails(F_RING_SUBMIT))
+		return submit_error;
+	return REAL(io_uring_submit_and_wait)(ring, nr);
+}
+
+/* --- A program ------------------------------------------------------------------- */
+
+#define LIB(call)								\
+	({									\
+		errno = 0;							\
+		armed = true;							\
+		__typeof__(call) result_ = (call);				\
+		armed = false;							\
+		result_;							\
+	})
+
+static int file;
+
+static bool is_documented(int error)
+{
+	switch (error) {
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
+	case ENODEV:
+	case EACCES:
+	case EOPNOTSUPP:
+		return true;
+	default:
+		/* What the faults themselves give. */
+		return failed == F_READ && error == EIO;
+	}
+}
+
+static bool wanted(const void *pointer, bool must)
+{
+	int error = errno;
+
+	if (pointer)
+		return true;
+	if (must || !is_documented(error))
+		tap_note("errno %d, %s, after %s failed", error, strerror(error),
+			 failed < 0 ? "nothing" : names[failed]);
+	CHECK(!must);
+	CHECK(is_documented(error));
+	return false;
+}
+
+static void fill_blocks(char *block, bool must)
+{
+	struct shm_fill fills[6];
+	int pipes[2], others[2], err;
+
+	CHECK_EQ(pipe(pipes), 0);
+	CHECK_EQ(pipe(others), 0);
+	CHECK_EQ(write(pipes[1], "hello", 5), 5);
+	CHECK_EQ(write(others[1], "world", 5), 5);
+	close(pipes[1]);
+	close(others[1]);
+	for (int i = 0; i < 4; i++)
+		fills[i] = (struct shm_fill){ .dst = block + i * MIB / 2, .len = MIB / 2,
+					      .offset = i * MIB / 2, .fd = file };
+	fills[4] = (struct shm_fill){ .dst = block + 2 * MIB, .len = 100,
+				      .offset = SHM_FILL_CURRENT, .fd = pipes[0] };
+	fills[5] = (struct shm_fill){ .dst = block + 2 * MIB + 100, .len = 100,
+				      .offset = SHM_FILL_CURRENT, .fd = others[0] };
+
+	memset(block, 0xee, 3 * MIB);
+	err = LIB(shm_fill(fills, 6));
+	if (err) {
+		CHECK(!must);
+		CHECK_EQ(err, -ENOMEM);
+		CHECK(is_all(block, 3 * MIB, 0xee));
+	} else {
+		/* Whatever failed, there is another way to read. */
+		for (int i = 0; i < 4; i++)
+			CHECK_EQ(fills[i].result, MIB / 2);
+		CHECK_EQ(fills[4].result, 5);
+		CHECK_EQ(fills[5].result, 5);
+		CHECK(pattern_is(block, 2 * MIB, 1, 0));
+		CHECK(!memcmp(block + 2 * MIB, "hello", 5));
+		CHECK(!memcmp(block + 2 * MIB + 100, "world", 5));
+	}
+	close(pipes[0]);
+	close(others[0]);
+}
+
+static void program(bool must)
+{
+	struct shmdev_region *region, *opened, *found;
+	struct shmdev_info info;
+	char *small[40], *large, why[256];
+	size_t offset;
+	int fd, err;
+
+	region = LIB(shmdev_region_create(3 * MIB, 0));
+	if (wanted(region, must)) {
+		CHECK(is_all(shmdev_region_addr(region), shmdev_region_size(region), 0));
+		fd = dup(shmdev_region_fd(region));
+		opened = LIB(shmdev_region_open(fd));
+		/* A file that cannot be looked at is not known to be a region. */
+		if (opened || errno != EINVAL || failed < 0) {
+			if (wanted(opened, must)) {
+				CHECK(opened == region);
+				LIB((shmdev_region_unref(opened), 0));
+			}
+		}
+		LIB((shmdev_region_unref(region), 0));
+		opened = LIB(shmdev_region_open(fd));
+		if (opened || errno != EINVAL || failed < 0) {
+			if (wanted(opened, must)) {
+				memset(shmdev_region_addr(opened), 1, 3 * MIB);
+				LIB((shmdev_region_unref(opened), 0));
+			}
+		}
+		close(fd);
+	}
+
+	for (int i = 0; i < 40; i++) {
+		small[i] = LIB(shm_alloc(200000));
+		if (wanted(small[i], must)) {
+			CHECK(is_all(small[i], 200000, 0));
+			memset(small[i], i + 1, 200000);
+		}
+	}
+	large = LIB(shm_alloc(3 * MIB));
+	if (wanted(large, must)) {
+		fill_blocks(large, must);
+		found = LIB(shmdev_block_share(large + 5, &offset));
+		CHECK(found && offset == 5);
+		LIB((shmdev_region_unref(found), 0));
+	}
+	err = LIB(shmdev_info_get(&info));
+	CHECK(!err || (!must && is_documented(-err)));
+	for (int i = 0; i < SHMDEV_BACKEND_NR; i++) {
+		err = LIB(shmdev_backend_probe(i, why, sizeof(why)));
+		CHECK(err <= 0 && !err == !why[0]);
+	}
+	for (int i = 0; i < 40; i++) {
+		CHECK(!small[i] || is_all(small[i], 200000, i + 1));
+		LIB((shm_free(small[i]), 0));
+	}
+	LIB((shm_free(large), 0));
+}
+
+static unsigned int rings(void)
+{
+	return count_descriptors_of("anon_inode:[io_uring]", NULL);
+}
+
+#define DONE	3
+
+/* One process that meets with the fault, and recovers. */
+static void meet(void *unused)
+{
+	unsigned int descriptors = count_descriptors(), regions;
+	struct shmdev_info info;
+
+	(void)unused;
+	program(false);
+	if (fail_all < 0 && failed < 0)
+		_exit(DONE);
+
+	/* What is left is one empty region of the heap at most, and rings. */
+	fail_at = fail_all = -1;
+	info = info_now();
+	CHECK_EQ(info.blocks, 0);
+	regions = info.regions;
+	CHECK(regions <= 1);
+	CHECK_EQ(count_region_mappings(), regions);
+	CHECK_EQ(count_descriptors(), descriptors + regions + rings());
+
+	failed = -1;
+	program(true);
+	CHECK(info_now().regions <= 1);
+	CHECK_EQ(count_descriptors(), descriptors + info_now().regions + rings());
+}
+
+static void one_call_after_another_fails(void)
+{
+	int status;
+
+	need_backend();
+	file = pattern_file(2 * MIB, 1);
+	for (fail_at = 0; ; fail_at++) {
+		status = in_child(meet, NULL);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == DONE)
+			break;
+		if (status)
+			tap_note("call number %ld", fail_at);
+		CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
+	}
+	tap_note("%ld calls", fail_at);
+	CHECK(fail_at > 50);
+}
+
+static void all_calls_of_a_function_fail(void)
+{
+	int status;
+
+	need_backend();
+	file = pattern_file(2 * MIB, 1);
+	for (fail_all = 0; fail_all < F_NR; fail_all++) {
+		status = in_child(meet, NULL);
+		if (status)
+			tap_note("all calls of %s", names[fail_all]);
+		CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
+	}
+}
+
+/* A ring that breaks in the middle: at each of its calls, in each way. */
+static void break_the_ring(void *unused)
+{
+	char *block = shm_alloc(40 * MIB);
+	struct shm_fill fill = { .dst = block, .len = 40 * MIB, .fd = file };
+
+	(void)unused;
+	if (!block && errno == ENOMEM)
+		_exit(TAP_SKIPPED);
+	CHECK(block);
+	memset(block, 0xee, 40 * MIB);
+	CHECK_EQ(LIB(shm_fill(&fill, 1)), 0);
+	CHECK_EQ(fill.result, 30 * MIB + 77);
+	CHECK(pattern_is(block, 30 * MIB + 77, 1, 0));
+	CHECK(is_all(block + 30 * MIB + 77, 10 * MIB - 77, 0xee));
+	shm_free(block);
+	if (failed < 0)
+		_exit(DONE);
+}
+
+static void a_ring_breaks_in_the_middle(void)
+{
+	static const int errors[] = { EPERM, EAGAIN, EBUSY, EINTR, EBADF, ENOMEM, EOPNOTSUPP };
+	int status;
+
+	need_backend();
+	file = pattern_file(30 * MIB + 77, 1);
+	for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+		submit_error = -errors[e];
+		for (fail_at = 0; ; fail_at++) {
+			status = in_child(break_the_ring, NULL);
+			if (WIFEXITED(status) && WEXITSTATUS(status) == TAP_SKIPPED)
+				tap_skip("no 40 MiB to be had");
+			if (WIFEXITED(status) && WEXITSTATUS(status) == DONE)
+				break;
+			if (status)
+				tap_note("call %ld, error %d", fail_at, errors[e]);
+			CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
+		}
+	}
+}
+
+TAP_MAIN(TAP_TEST(one_call_after_another_fails),
+	 TAP_TEST(all_calls_of_a_function_fail),
+	 TAP_TEST(a_ring_breaks_in_the_middle))
