@@ -36,5 +36,14 @@ $(B)/lib/libshmdev.a: $(B)/lib/obj/libshmdev.whole.o
 	rm -f $@
 	$(AR) rcs $@ $<
 
+# The examples, as a program of somebody else's would be built.
+LIB_EXAMPLES := $(patsubst lib/examples/%.c,$(B)/lib/examples/%,$(wildcard lib/examples/*.c))
+all: $(LIB_EXAMPLES)
+
+$(B)/lib/examples/%: lib/examples/%.c $(B)/lib/libshmdev.so
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -Wall -Wextra -Werror -Iinclude -o $@ $< -L$(B)/lib -lshmdev \
+		-Wl,-rpath,'$$ORIGIN/..'
+
 -include $(LIB_OBJECTS:.o=.d)
 include $(wildcard tests/lib/build.mk)

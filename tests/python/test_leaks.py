@@ -202,6 +202,54 @@ class References(unittest.TestCase):
         self.check(use, source, source.base, numpy.memmap, numpy.ndarray)
 
 
+try:
+    import _interpreters as interpreters
+except ImportError:
+    try:
+        import _xxsubinterpreters as interpreters
+    except ImportError:
+        interpreters = None
+
+
+@unittest.skipUnless(interpreters, "this interpreter offers no others")
+class Interpreters(unittest.TestCase):
+    USE = """
+import shmdev, ctypes
+a = shmdev.RawArray("i", b"abc")
+a[:] = [4, 5, 6]
+assert list(a) == [4, 5, 6]
+assert isinstance(a, ctypes.c_int * 3)
+shmdev._shmdev.region_locate(ctypes.addressof(a))
+try:
+    a[:] = [1, "x", 2]
+except TypeError:
+    pass
+else:
+    raise AssertionError
+"""
+
+    def run_in_another(self, code):
+        """What it raised, as text, or None."""
+        other = interpreters.create()
+        try:
+            run = getattr(interpreters, "exec", interpreters.run_string)
+            return run(other, f"import sys; sys.path[:] = {sys.path!r}\n" + code)
+        except Exception as error:
+            return error
+        finally:
+            interpreters.destroy(other)
+
+    def test_each_has_its_own(self):
+        if self.run_in_another("import ctypes") is not None:
+            self.skipTest("ctypes refuses to be imported in another interpreter")
+        before = shmdev.info().blocks
+        for _ in range(5):
+            self.assertIsNone(self.run_in_another(self.USE))
+            self.assertEqual(list(RawArray("i", b"abc")), list(b"abc"))
+        gc.collect()
+        self.assertEqual(shmdev.info().blocks, before)
+
+
 class Descriptors(unittest.TestCase):
     def test_all_calls(self):
         def use():

@@ -3,8 +3,8 @@
 
 An array of n items of ctype is an instance of a subclass of ctype * n, so that all
 that ctypes does with such an array it does with ours: POINTER arguments, assignment
-to fields of structures, from_buffer.  RawArray (in C) asks entry() for a class it
-does not find in entries.
+to fields of structures, from_buffer.  RawArray (in C) looks into entries for a class
+and asks entry() for one that is not there.
 """
 
 import ctypes
@@ -49,13 +49,15 @@ class SharedData:
     # A copy is a ctypes object with memory of its own, as that of any other.
 
     def __copy__(self) -> Any:
-        make, arguments = super().__reduce__()  # type: ignore[misc]
+        reduced: Any = super().__reduce__()
+        make, arguments = reduced
         return make(*arguments)
 
     def __deepcopy__(self, memo: Any) -> Any:
         from copy import deepcopy
 
-        make, arguments = super().__reduce__()  # type: ignore[misc]
+        reduced: Any = super().__reduce__()
+        make, arguments = reduced
         return make(*deepcopy(arguments, memo))
 
 
@@ -99,7 +101,7 @@ def entry(ctype: Any, length: Any) -> Tuple[Type[Any], int, int, bool]:
     base: Any = ctype
     mixin: type = SharedData
     if length is not None:
-        base = ctype * length  # type: ignore[operator]
+        base = base * length
         if not (isinstance(base, type) and issubclass(base, ctypes.Array)):
             raise TypeError(f"{ctype!r} is not a ctypes type")
         if _plain_array(base):
@@ -121,6 +123,9 @@ def entry(ctype: Any, length: Any) -> Tuple[Type[Any], int, int, bool]:
 
         entries[key] = weakref.ref(made, forget), size, number, swapped
     return made, size, number, swapped
+
+
+_shmdev.classes_from(typecodes, entries, entry)
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:

@@ -35,10 +35,12 @@ def info() -> Info:
 
     New in version 0.1.
     """
-    backend, *rest = _shmdev.info()
+    backend, engine, page_size, regions, region_bytes, blocks, block_bytes = _shmdev.info()
     unavailable: Dict[str, str] = {}
     for name, _, reason in _shmdev.probe():
         if name == backend:
             break
         unavailable[name] = reason
-    return Info(backend, *rest, unavailable=unavailable)
+    return Info(
+        backend, engine, page_size, regions, region_bytes, blocks, block_bytes, unavailable
+    )

@@ -1,6 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 import ctypes
-from typing import Any, Collection, Iterable, List, Optional, Tuple, Type, TypeVar, Union, final, overload
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    Iterable,
+    List,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+    final,
+    overload,
+)
 
 _CT = TypeVar("_CT", bound=ctypes._CData)
 
@@ -28,6 +42,9 @@ class Region:
     def fileno(self) -> int: ...
 
 def block(size: int, /) -> Block: ...
+def classes_from(
+    typecodes: Dict[str, Any], entries: Dict[Any, Any], entry: Callable[[Any, Any], Any], /
+) -> None: ...
 def fill(requests: Iterable[Tuple[Any, int, Optional[int]]], /) -> List[int]: ...
 def format_number(format: str, itemsize: int, /) -> Tuple[int, bool]: ...
 def info() -> Tuple[str, str, int, int, int, int, int]: ...

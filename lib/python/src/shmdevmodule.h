@@ -29,9 +29,12 @@ struct module_state {
 	getiterfunc python_iter;
 
 	PyObject *regions;	/* address of a struct shmdev_region -> weak Region */
-	PyObject *classes;	/* shmdev._classes.entries, once imported */
-	PyObject *class_entry;	/* shmdev._classes.entry, once imported */
-	PyObject *typecodes;	/* shmdev._classes.typecodes, once imported */
+
+	/* Of shmdev._classes, which hands them over when it is imported */
+	PyObject *typecodes;
+	PyObject *classes;
+	PyObject *class_entry;
+
 	PyObject *name_from_buffer;
 };
 
