@@ -25,8 +25,9 @@ $(O)/kmod/$1/shmdev.ko: $(KMOD_SOURCES) $2/Module.symvers
 		mkdir -p $$(@D)/$$$$(dirname $$$$file) && \
 		ln -s $(CURDIR)/$$$$file $$(@D)/$$$$file || exit; \
 	done
-	@$$(MAKE) --no-print-directory -C $(realpath $2) M=$(CURDIR)/$$(@D) \
-		CONFIG_DEBUG_INFO_BTF_MODULES= modules
+	@$$(MAKE) $$(KBUILD_$1)
+KBUILD_$1 := --no-print-directory -C $(realpath $2) M=$(CURDIR)/$(O)/kmod/$1 \
+	CONFIG_DEBUG_INFO_BTF_MODULES= modules
 KMODS += $(O)/kmod/$1/shmdev.ko
 endef
 

@@ -15,18 +15,38 @@ INSMOD  ?= 1
 
 # As it was typed: $ is for the guest's shell and not for make.
 unexport CMD
-vm: export VM_COMMAND = $(value CMD)
+vm-run: export VM_COMMAND = $(value CMD)
+
+VM_KERNEL := $(SHMDEV_CACHE)/series/$(KERNEL)
+
+# The status goes the long way round for the sake of vm/exit.c.  Where that cannot be had,
+# as before there is a compiler, make prints it and exits with 2.
+ifneq ($(filter vm,$(MAKECMDGOALS)),)
+VM_STATUS := $(O)/vm/status.$(shell echo $$PPID)
+-load $(O)/vm/exit.so
+endif
+
+$(O)/vm/exit.so: tests/vm/exit.c
+	@mkdir -p $(@D)
+	-@$(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -shared -fPIC -o $@ $<  2>/dev/null || true
+
+vm_exit = $(if $(filter-out 0,$1),$(exit $1)exit $1,:)
+
+.PHONY: vm vm-run
+vm: vm-run
+	@$(call vm_exit,$(shell cat $(VM_STATUS); rm $(VM_STATUS)))
 
 # What fetch brings was not there when this file was read, hence the second make.
-.PHONY: vm
-vm: packages
+vm-run: packages
 	@: $${VM_COMMAND:?"usage: make vm CMD='...' [KERNEL=$(KERNEL)] [MEM=$(MEM)] [TIMEOUT=$(TIMEOUT)] [INSMOD=0] [MODPARAMS='...'] [APPEND='...']"}
-	@kernel=$$(tests/fetch kernel $(KERNEL)) && \
-	module=$(O)/kmod/$$(cat $$kernel/release)/shmdev.ko && \
-	$(MAKE) --no-print-directory -s $$module >&2 && \
-	exec tests/vm/run --kernel $$kernel --memory $(MEM) --timeout $(TIMEOUT) \
-		$(if $(filter-out 0,$(INSMOD)),--module $$module --modparams '$(MODPARAMS)') \
-		--append '$(APPEND)' --log $(O)/vm/$(KERNEL).log "$$VM_COMMAND"
+	@tests/fetch kernel $(KERNEL) >/dev/null
+	@$(MAKE) --no-print-directory -s $(O)/kmod/$$(cat $(VM_KERNEL)/release)/shmdev.ko >&2
+	@mkdir -p $(O)/vm
+	@tests/vm/run --kernel $(VM_KERNEL) --memory $(MEM) --timeout $(TIMEOUT) \
+		$(if $(filter-out 0,$(INSMOD)),--modparams '$(MODPARAMS)' \
+			--module $(O)/kmod/$$(cat $(VM_KERNEL)/release)/shmdev.ko) \
+		--append '$(APPEND)' --log $(O)/vm/$(KERNEL).log "$$VM_COMMAND"; \
+		echo $$? >$(VM_STATUS)
 
 # --- the raw interface's tests --------------------------------------------------------
 
@@ -54,3 +74,5 @@ KERNELS ?= 6.1 6.12
 .PHONY: check
 check: packages
 	@tests/run --build $(O) --python $(PYTHON) --kernels '$(KERNELS)' --match '$(T)'
+
+include tests/lint.mk

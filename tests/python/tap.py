@@ -12,7 +12,7 @@ import unittest
 
 if importlib.util.find_spec("shmdev") is None:
     _top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    sys.path.append(os.path.join(_top, os.environ.get("B", "build"), "python"))
+    sys.path.append(os.path.join(_top, os.environ.get("O", "build"), "python"))
 
 
 class TapResult(unittest.TestResult):
