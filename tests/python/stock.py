@@ -2,13 +2,8 @@
 """shmdev beside multiprocessing: do the same with both and compare."""
 
 import ctypes
-import itertools
 import math
-import os
 import warnings
-from multiprocessing.sharedctypes import RawArray as StockArray
-
-import shmdev
 
 try:
     import numpy
@@ -39,16 +34,6 @@ class Point(ctypes.Structure):
 
 class Overlay(ctypes.Union):
     _fields_ = [("byte", ctypes.c_ubyte), ("truth", ctypes.c_bool)]
-
-
-# What does not hang on where the memory comes from is tested in full on the plainest
-# backend; on the others, which a slow guest may have to run, a part of it will do.
-THOROUGH = os.environ.get("SHMDEV_BACKEND", "memfd") == "memfd"
-
-
-def part_of(cases):
-    """All the cases, or each eleventh."""
-    return cases if THOROUGH else itertools.islice(cases, 0, None, 11)
 
 
 def items(array):

@@ -17,21 +17,20 @@ import threading
 import time
 import sys
 import unittest
+from multiprocessing.sharedctypes import RawArray as StockArray
 
 import tap
+from tap import THOROUGH, part_of
 from shmdev import RawArray
 from shmdev import _shmdev
 from stock import (
     NUMBERS,
-    THOROUGH,
     Overlay,
-    StockArray,
     assign,
     construct,
     items,
     numpy,
     outcome,
-    part_of,
 )
 
 EDGES = [0, 1, 2, 127, 128, 255, 256, 32767, 32768, 65535, 2**24 + 1, 2**31 - 1, 2**31, 2**32 - 1,

@@ -14,7 +14,7 @@ from multiprocessing import sharedctypes
 
 import tap
 from shmdev import RawArray, RawValue
-from stock import THOROUGH
+from tap import THOROUGH
 
 
 def cpython(*names):

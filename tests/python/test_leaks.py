@@ -12,7 +12,8 @@ import weakref
 import tap
 import shmdev
 from shmdev import RawArray, RawValue, _classes
-from stock import THOROUGH, Point, numpy
+from stock import Point, numpy
+from tap import THOROUGH
 
 
 def resident():
