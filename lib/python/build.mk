@@ -25,12 +25,16 @@ PY_KERNEL_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-ve
 
 PY_OBJS := $(PY_SRC:lib/python/src/%.c=$(PY_OBJ)/%.o) $(PY_KERNELS:%=$(PY_OBJ)/kernels_%.o)
 
+# Expanded where something is compiled: make clean and others need no interpreter.
+PY_CHECK = $(if $(wildcard $(PY_INCLUDE)/Python.h),,$(error \
+	PYTHON=$(PYTHON) cannot be run or comes without Python.h (Debian: python3-dev)))
+
 .PHONY: python
 all: python
 python: $(PY_EXT) $(PY_PACKAGE)
 
 $(PY_OBJ)/%.o: lib/python/src/%.c
-	@mkdir -p $(@D)
+	$(PY_CHECK)@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -isystem $(PY_INCLUDE) -c -o $@ $<
 
 $(PY_OBJ)/kernels_%.o: lib/python/src/kernels.c

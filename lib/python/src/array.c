@@ -53,18 +53,47 @@ static int class_get(struct module_state *state, PyObject *ctype, PyObject *leng
 	return known < 0 ? -1 : 0;
 }
 
-/* An array over a new block; borrow the block through @block. */
-static PyObject *array_new(struct module_state *state, const struct array_class *class,
-			   unsigned int flags, struct block **block)
+/* The array over @block, which keeps it from then on. */
+static PyObject *array_over(struct module_state *state, const struct array_class *class,
+			    struct block *block)
 {
+	return PyObject_CallMethodOneArg(class->type, state->name_from_buffer,
+					 (PyObject *)block);
+}
+
+/* An array of zeros. */
+static PyObject *array_new(struct module_state *state, const struct array_class *class)
+{
+	struct block *block = block_new(state, class->size, 0);
 	PyObject *array;
 
-	*block = block_new(state, class->size, flags);
-	if (!*block)
+	if (!block)
 		return NULL;
-	array = PyObject_CallMethodOneArg(class->type, state->name_from_buffer,
-					  (PyObject *)*block);
-	Py_DECREF(*block);
+	array = array_over(state, class, block);
+	Py_DECREF(block);
+	return array;
+}
+
+/* An array of the numbers of @source, which fill all of it. */
+static PyObject *array_from_source(struct module_state *state, const struct array_class *class,
+				   const struct source *source, Py_ssize_t n)
+{
+	/* Every byte is about to be written: it need not be zero before. */
+	struct block *block = block_new(state, class->size, SHMDEV_BLOCK_NOZERO);
+	PyObject *array = NULL;
+	struct column to;
+
+	if (!block)
+		return NULL;
+	to = (struct column){
+		.first = block->bytes,
+		.stride = number_size(class->number),
+		.format = { class->number, class->swapped },
+	};
+	/* Nobody sees the array before its numbers are there. */
+	if (source_store(source, &to, n) == 0)
+		array = array_over(state, class, block);
+	Py_DECREF(block);
 	return array;
 }
 
@@ -96,8 +125,6 @@ static PyObject *array_from_data(struct module_state *state, const struct array_
 				 PyObject *data, Py_ssize_t n)
 {
 	struct source source;
-	struct column to;
-	struct block *block;
 	PyObject *array;
 	int opened = 0;
 
@@ -105,39 +132,27 @@ static PyObject *array_from_data(struct module_state *state, const struct array_
 		opened = source_open(state, data, n, class->number, &source);
 	if (opened < 0)
 		return NULL;
-	if (!opened) {
-		array = array_new(state, class, 0, &block);
-		if (array && array_fill(state, array, data) < 0)
-			Py_CLEAR(array);
+	if (opened) {
+		array = array_from_source(state, class, &source, n);
+		source_close(&source);
 		return array;
 	}
-
-	/* Every byte is about to be written: it need not be zero before. */
-	array = array_new(state, class, SHMDEV_BLOCK_NOZERO, &block);
-	if (array) {
-		to = (struct column){
-			.first = block->bytes,
-			.stride = number_size(class->number),
-			.format = { class->number, class->swapped },
-		};
-		if (source_store(&source, &to, n) < 0)
-			Py_CLEAR(array);
-	}
-	source_close(&source);
+	array = array_new(state, class);
+	if (array && array_fill(state, array, data) < 0)
+		Py_CLEAR(array);
 	return array;
 }
 
 static PyObject *array_make(struct module_state *state, PyObject *ctype, PyObject *data)
 {
 	struct array_class class;
-	struct block *block;
 	PyObject *length, *array;
 	Py_ssize_t n;
 
 	if (PyLong_CheckExact(data)) {
 		if (class_get(state, ctype, data, &class) < 0)
 			return NULL;
-		array = array_new(state, &class, 0, &block);
+		array = array_new(state, &class);
 		Py_DECREF(class.type);
 		return array;
 	}
@@ -283,8 +298,8 @@ PyDoc_STRVAR(rawarray_doc,
 "another ctypes array), all is converted at once; so does a[i:j:k] = buffer.\n"
 "\n"
 "The array can be an argument of a multiprocessing.Process under every start method;\n"
-"child and parent then see each other's writes.  The memory lives as long as the\n"
-"array or a view of it does, in any process.\n"
+"child and parent then see each other's writes, as they do after os.fork().  The\n"
+"memory lives as long as the array or a view of it does, in any process.\n"
 "\n"
 "Raises TypeError (unknown type, an initializer without length, an item that cannot\n"
 "be converted), ValueError (negative length), OverflowError (length beyond an address\n"

@@ -27,8 +27,12 @@ static int source_is_memmap(PyObject *object)
 		return PyErr_Occurred() ? -1 : 0;
 	memmap = PyObject_GetAttrString(numpy, "memmap");
 	Py_DECREF(numpy);
-	if (!memmap)
-		return -1;
+	if (!memmap) {
+		if (!PyErr_ExceptionMatches(PyExc_AttributeError))
+			return -1;
+		PyErr_Clear();
+		return 0;
+	}
 	result = (PyObject *)Py_TYPE(object) == memmap;
 	Py_DECREF(memmap);
 	return result;
@@ -58,11 +62,12 @@ static bool item_is_as_promised(PyObject *item, enum number from, enum number to
 	if (to == NUMBER_CHAR)
 		return (PyBytes_Check(item) && PyBytes_GET_SIZE(item) == 1) ||
 		       (from == NUMBER_U8 && PyLong_Check(item));
-	if (number_is_float(from))
+	if (from == NUMBER_BOOL && !PyBool_Check(item) && number_is_integer(to))
+		return false;	/* numpy's is no integer, or just about to be none */
+	if (from == NUMBER_BOOL && to == NUMBER_BOOL)
+		return methods && methods->nb_bool;
+	if (number_is_float(from) || from == NUMBER_BOOL)
 		return methods && methods->nb_float;
-	if (from == NUMBER_BOOL)
-		return PyBool_Check(item) ||
-		       (!number_is_integer(to) && methods && methods->nb_bool);
 	return PyIndex_Check(item);
 }
 
