@@ -21,7 +21,7 @@ $(B)/tests/lib/%: $(B)/tests/lib/obj/%.o $(B)/tests/lib/obj/util.o $(B)/lib/libs
 # With the static one, and between it and all that it calls.
 LIBTEST_WRAPPED := calloc reallocarray mmap memfd_create ftruncate fstat fstatfs fcntl open \
 		   read ioctl poll pthread_atfork io_uring_queue_init_params \
-		   io_uring_ring_dontfork io_uring_register_buffers io_uring_submit_and_wait
+		   io_uring_register_buffers io_uring_submit_and_wait
 
 $(B)/tests/lib/fault: $(B)/tests/lib/obj/fault.o $(B)/tests/lib/obj/util.o $(B)/lib/libshmdev.a
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBTEST_WRAPPED:%=-Wl,--wrap=%) $(LIB_LIBS) $(LDFLAGS)
