@@ -45,5 +45,13 @@ $(B)/lib/examples/%: lib/examples/%.c $(B)/lib/libshmdev.so
 	$(CC) $(CFLAGS) -Wall -Wextra -Werror -Iinclude -o $@ $< -L$(B)/lib -lshmdev \
 		-Wl,-rpath,'$$ORIGIN/..'
 
+# The manual, as it would be installed: man -l $(B)/lib/man/shmdev.7
+LIB_MAN := $(patsubst lib/man/%,$(B)/lib/man/%,$(wildcard lib/man/*.[37]))
+all: $(LIB_MAN)
+
+$(B)/lib/man/%: lib/man/%
+	@mkdir -p $(@D)
+	install -m 644 $< $@
+
 -include $(LIB_OBJECTS:.o=.d)
 include $(wildcard tests/lib/build.mk)

@@ -33,6 +33,7 @@ $(LIBTEST_SCRIPTS:%=$(B)/tests/lib/%): $(B)/tests/lib/%: tests/lib/%.sh
 # What the scripts look at.
 $(B)/tests/lib/abi: $(B)/lib/libshmdev.so $(B)/lib/libshmdev.a $(B)/tests/lib/obj/shmdev.h
 $(B)/tests/lib/examples: $(LIB_EXAMPLES)
+$(B)/tests/lib/man: $(LIB_MAN) $(B)/tests/lib/obj/shmdev.h
 $(B)/tests/lib/obj/shmdev.h: include/shmdev.h
 	@mkdir -p $(@D)
 	install -m 644 $< $@
