@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 #
-# make          library, binding and a module for each kernel headers package
-# make demo     the main job, stock multiprocessing beside shmdev
-# make check    all tests; T=name runs one
-# make help     the rest
+# make		library, binding and a module for each kernel headers package
+# make demo	the main job, stock multiprocessing beside shmdev; on /dev/shmdev in a
+#		virtual machine, or with DEVICE=here in this kernel
+# make check	all tests; T=part of a name, or a pattern for it, runs some;
+#		KERNELS='6.1 6.12' are the virtual machines
+# make vm	CMD='a command', as root in a virtual machine with shmdev.ko inserted:
+#		KERNEL=6.1|6.12, MEM=3G, TIMEOUT=600 (seconds), MODPARAMS='for the module',
+#		INSMOD=0 (do not), APPEND='to the kernel command line'
+# make bench	measurements; B=name runs one
+# make lint	checkpatch, sparse, shellcheck, and both compilers
+# make packages	install the Debian packages that all of this takes
+# make clean	remove build/
+#
+# Variables: PYTHON=interpreter (/usr/bin/python3), CC=, CFLAGS=, O=directory (build).
+# Kernels are unpacked in SHMDEV_CACHE (~/.cache/shmdev), which nothing here removes.
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
+.SECONDARY:
 MAKEFLAGS += --no-builtin-rules
 
 O       := build
-B       := $(O)
 VERSION := $(shell cat VERSION)
 PYTHON  ?= /usr/bin/python3
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
@@ -22,7 +33,10 @@ ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Iinclude -Iinclude/uapi \
 
 include $(wildcard kmod/build.mk lib/build.mk lib/python/build.mk tests/build.mk tests/bench/build.mk)
 
-.PHONY: all clean
+.PHONY: all clean help
 all:
 clean:
 	rm -rf $(O)
+
+help:
+	@sed -n '/^# make/,/^$$/s/^# \{0,1\}//p' Makefile

@@ -17,7 +17,7 @@ KMOD_SOURCES := Kbuild VERSION $(wildcard kmod/*.[ch] kmod/*/*.[ch]) include/uap
 # kbuild writes beside the sources, so each release gets links to them in a directory of
 # its own; nothing of one build is in the way of another.
 define kmod_rule
-$(B)/kmod/$1/shmdev.ko: $(KMOD_SOURCES) $2/Module.symvers
+$(O)/kmod/$1/shmdev.ko: $(KMOD_SOURCES) $2/Module.symvers
 	@echo "KMOD	$1"
 	@mkdir -p $$(@D)
 	@find $$(@D) -type l -delete
@@ -25,16 +25,17 @@ $(B)/kmod/$1/shmdev.ko: $(KMOD_SOURCES) $2/Module.symvers
 		mkdir -p $$(@D)/$$$$(dirname $$$$file) && \
 		ln -s $(CURDIR)/$$$$file $$(@D)/$$$$file || exit; \
 	done
-	@$$(MAKE) --no-print-directory -C $(realpath $2) M=$(CURDIR)/$$(@D) \
-		CONFIG_DEBUG_INFO_BTF_MODULES= modules
-KMODS += $(B)/kmod/$1/shmdev.ko
+	@$$(MAKE) $$(KBUILD_$1)
+KBUILD_$1 := --no-print-directory -C $(realpath $2) M=$(CURDIR)/$(O)/kmod/$1 \
+	CONFIG_DEBUG_INFO_BTF_MODULES= modules
+KMODS += $(O)/kmod/$1/shmdev.ko
 endef
 
 # The first tree of a release is the one that is used.
 KMODS :=
 $(foreach tree,$(KMOD_TREES),\
 	$(eval kmod_release := $(patsubst "%",%,$(word 3,$(file <$(tree)/include/generated/utsrelease.h))))\
-	$(if $(filter $(B)/kmod/$(kmod_release)/shmdev.ko,$(KMODS)),,\
+	$(if $(filter $(O)/kmod/$(kmod_release)/shmdev.ko,$(KMODS)),,\
 		$(eval $(call kmod_rule,$(kmod_release),$(tree)))))
 
 .PHONY: kmod

@@ -7,6 +7,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/cpuset.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -26,18 +27,7 @@
 static_assert(sizeof(struct shmdev_query) == 128);
 static_assert(sizeof(struct shmdev_alloc) == 64);
 
-static int shmdev_open(struct inode *inode, struct file *file)
-{
-	int err = shmdev_region_fs_get();
-
-	return err ?: nonseekable_open(inode, file);
-}
-
-static int shmdev_release(struct inode *inode, struct file *file)
-{
-	shmdev_region_fs_put();
-	return 0;
-}
+#define SHMDEV_ALLOC_FLAGS	(SHMDEV_ALLOC_STRICT | SHMDEV_ALLOC_NODE)
 
 static long shmdev_ioctl_query(void __user *arg)
 {
@@ -55,7 +45,7 @@ static long shmdev_ioctl_query(void __user *arg)
 	query = (struct shmdev_query) {
 		.abi_version = SHMDEV_ABI_VERSION,
 		.huge_page_shift = HPAGE_PMD_SHIFT,
-		.alloc_flags = SHMDEV_ALLOC_STRICT,
+		.alloc_flags = SHMDEV_ALLOC_FLAGS,
 		.pool_target_bytes = pool.target_bytes,
 		.pool_bytes = pool.bytes,
 		.pool_hits = pool.hits,
@@ -65,6 +55,15 @@ static long shmdev_ioctl_query(void __user *arg)
 		.max_region_bytes = shmdev_region_max_bytes(),
 	};
 	return copy_to_user(arg, &query, sizeof(query)) ? -EFAULT : 0;
+}
+
+/* The nearest node with memory that the caller may use. */
+static int shmdev_nearest_node(void)
+{
+	int nid = numa_mem_id();
+
+	return node_isset(nid, cpuset_current_mems_allowed) ? nid :
+	       first_node(cpuset_current_mems_allowed);
 }
 
 static long shmdev_ioctl_alloc(void __user *arg)
@@ -77,18 +76,19 @@ static long shmdev_ioctl_alloc(void __user *arg)
 		return -EFAULT;
 	if (alloc.pad || memchr_inv(alloc.reserved, 0, sizeof(alloc.reserved)))
 		return -EINVAL;
-	if (alloc.flags & ~SHMDEV_ALLOC_STRICT)
+	if (alloc.flags & ~SHMDEV_ALLOC_FLAGS)
 		return -EOPNOTSUPP;
 	if (!alloc.size)
 		return -EINVAL;
 	if (alloc.size > shmdev_region_max_bytes())
 		return -EFBIG;
-	if (alloc.node == SHMDEV_NODE_ANY)
-		nid = numa_mem_id();
-	else if (alloc.node >= 0 && alloc.node < MAX_NUMNODES &&
-		 node_state(alloc.node, N_MEMORY))
+	if (!(alloc.flags & SHMDEV_ALLOC_NODE) && alloc.node)
+		return -EINVAL;
+	if (alloc.flags & SHMDEV_ALLOC_NODE)
 		nid = alloc.node;
 	else
+		nid = shmdev_nearest_node();
+	if (nid < 0 || nid >= MAX_NUMNODES || !node_state(nid, N_MEMORY))
 		return -EINVAL;
 
 	/* The maximum is a multiple of the huge page size: no overflow. */
@@ -132,8 +132,7 @@ static long shmdev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 static const struct file_operations shmdev_fops = {
 	.owner		= THIS_MODULE,
-	.open		= shmdev_open,
-	.release	= shmdev_release,
+	.open		= nonseekable_open,
 	.unlocked_ioctl	= shmdev_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
 };

@@ -2,8 +2,10 @@
 /*
  * The pool: per NUMA node a list of zeroed huge folios and a thread that fills it.
  *
- * The thread takes only memory that lies about: no direct reclaim, no compaction,
- * no waking of kswapd.  What it has put aside, the shrinker gives back.
+ * The thread takes only memory that lies about: no direct reclaim, no compaction.
+ * Where nothing does, it tells kswapd, as whoever finds too few huge pages does, and
+ * comes back later.  What it has put aside, the shrinker gives back; until then it is
+ * counted as reclaimable.
  *
  * Locking: pool_node.lock guards the list and its length.  It is innermost, held
  * for a few instructions, and nothing is allocated or freed under it, so that the
@@ -12,10 +14,12 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/atomic.h>
+#include <linux/cpuset.h>
 #include <linux/freezer.h>
 #include <linux/gfp.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
@@ -24,13 +28,14 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/vmstat.h>
 #include <linux/wait.h>
 
 #include "compat/shrinker.h"
 #include "pool.h"
 
 /* Zeroed once, whatever init_on_alloc says: with this flag the two do not add up. */
-#define POOL_GFP ((GFP_HIGHUSER & ~__GFP_RECLAIM) | __GFP_ZERO | __GFP_THISNODE | \
+#define POOL_GFP ((GFP_HIGHUSER & ~__GFP_DIRECT_RECLAIM) | __GFP_ZERO | __GFP_THISNODE | \
 		  __GFP_NORETRY | __GFP_NOWARN)
 
 /* How long the thread leaves memory alone after it found none or was asked for some. */
@@ -44,12 +49,14 @@ struct pool_node {
 	unsigned long nr;
 	atomic64_t hits;
 	atomic64_t misses;
-	unsigned long backoff_until;	/* jiffies; only the thread and the shrinker write */
+	unsigned long backoff_since;	/* jiffies; only the thread and the shrinker write */
 };
 
 /* Filled before the device exists and emptied when it is gone: no lock. */
 static struct pool_node *pool_nodes[MAX_NUMNODES];
 static struct shrinker *pool_shrinker;
+/* Memory of all nodes with a pool. */
+static u64 pool_present_pages;
 
 /* Static, so that writing the parameter needs none of the above. */
 static DECLARE_WAIT_QUEUE_HEAD(pool_wait);
@@ -99,12 +106,12 @@ static const struct kernel_param_ops pool_mb_ops = {
 module_param_cb(pool_mb, &pool_mb_ops, &pool_mb, 0644);
 MODULE_PARM_DESC(pool_mb, "MiB of zeroed huge pages to hold ready, all nodes together; 0 holds none (default: 1/16 of memory, at most 1024)");
 
-/* Huge pages that each node should hold. */
-static unsigned long pool_target(void)
+/* Huge pages that @node should hold: of the whole, its share of memory. */
+static unsigned long pool_target(const struct pool_node *node)
 {
-	u64 bytes = (u64)pool_mb_now() * SZ_1M;
+	u64 pages = (u64)pool_mb_now() * SZ_1M >> HPAGE_PMD_SHIFT;
 
-	return div_u64(bytes, num_node_state(N_MEMORY)) >> HPAGE_PMD_SHIFT;
+	return mul_u64_u64_div_u64(pages, node_present_pages(node->nid), pool_present_pages);
 }
 
 /* --- the list -------------------------------------------------------------- */
@@ -115,10 +122,11 @@ static void pool_put(struct pool_node *node, struct folio *folio)
 	list_add(&folio->lru, &node->folios);
 	node->nr++;
 	spin_unlock(&node->lock);
+	mod_node_page_state(NODE_DATA(node->nid), NR_KERNEL_MISC_RECLAIMABLE, HPAGE_PMD_NR);
 }
 
 /* Take one folio off the list, if there are more than @keep. */
-static struct folio *pool_get(struct pool_node *node, unsigned long keep)
+static struct folio *pool_pop(struct pool_node *node, unsigned long keep)
 {
 	struct folio *folio = NULL;
 
@@ -129,6 +137,36 @@ static struct folio *pool_get(struct pool_node *node, unsigned long keep)
 		node->nr--;
 	}
 	spin_unlock(&node->lock);
+	if (folio)
+		mod_node_page_state(NODE_DATA(node->nid), NR_KERNEL_MISC_RECLAIMABLE,
+				    -HPAGE_PMD_NR);
+	return folio;
+}
+
+static bool pool_poisoned(struct folio *folio)
+{
+	unsigned int i;
+
+	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+		return false;
+	for (i = 0; i < HPAGE_PMD_NR; i++)
+		if (PageHWPoison(folio_page(folio, i)))
+			return true;
+	return false;
+}
+
+/*
+ * The same, but sound.  Memory failure cannot take a page out of the pool, it only marks
+ * it; and the page allocator does not look at the tails of what it is given.  So a marked
+ * one goes to nobody: it is lost, as broken memory is.
+ */
+static struct folio *pool_get(struct pool_node *node, unsigned long keep)
+{
+	struct folio *folio;
+
+	while ((folio = pool_pop(node, keep)) && pool_poisoned(folio))
+		pr_warn_ratelimited("node %d: leaving out a huge page with broken memory\n",
+				    node->nid);
 	return folio;
 }
 
@@ -138,7 +176,7 @@ struct folio *shmdev_pool_take(int nid)
 	struct folio *folio;
 
 	/* A node whose memory came after the module has no pool. */
-	if (!node)
+	if (!node || !node_isset(nid, cpuset_current_mems_allowed))
 		return NULL;
 	folio = pool_get(node, 0);
 	atomic64_inc(folio ? &node->hits : &node->misses);
@@ -150,13 +188,12 @@ void shmdev_pool_read_stats(struct shmdev_pool_stats *stats)
 	struct pool_node *node;
 	int nid;
 
-	*stats = (struct shmdev_pool_stats) {
-		.target_bytes = (u64)pool_target() * num_node_state(N_MEMORY) * HPAGE_PMD_SIZE,
-	};
-	for_each_node_state(nid, N_MEMORY) {
+	*stats = (struct shmdev_pool_stats) {};
+	for (nid = 0; nid < MAX_NUMNODES; nid++) {
 		node = pool_nodes[nid];
 		if (!node)
 			continue;
+		stats->target_bytes += (u64)pool_target(node) * HPAGE_PMD_SIZE;
 		stats->bytes += (u64)READ_ONCE(node->nr) * HPAGE_PMD_SIZE;
 		stats->hits += atomic64_read(&node->hits);
 		stats->misses += atomic64_read(&node->misses);
@@ -167,12 +204,20 @@ void shmdev_pool_read_stats(struct shmdev_pool_stats *stats)
 
 static bool pool_backing_off(struct pool_node *node)
 {
-	return time_before(jiffies, READ_ONCE(node->backoff_until));
+	unsigned long since = READ_ONCE(node->backoff_since);
+
+	/* A range, so that a backoff of long ago is not taken for one to come. */
+	return time_in_range(jiffies, since, since + POOL_BACKOFF - 1);
+}
+
+static void pool_back_off(struct pool_node *node)
+{
+	WRITE_ONCE(node->backoff_since, jiffies);
 }
 
 static bool pool_has_work(struct pool_node *node)
 {
-	unsigned long nr = READ_ONCE(node->nr), target = pool_target();
+	unsigned long nr = READ_ONCE(node->nr), target = pool_target(node);
 
 	return nr > target || (nr < target && !pool_backing_off(node));
 }
@@ -191,9 +236,11 @@ static int pool_thread(void *data)
 					     POOL_BACKOFF);
 		if (kthread_should_stop())
 			break;
+		/* The wait does neither when there is work all the time. */
+		try_to_freeze();
 		cond_resched();
 
-		folio = pool_get(node, pool_target());
+		folio = pool_get(node, pool_target(node));
 		if (folio) {
 			folio_put(folio);
 			continue;
@@ -204,7 +251,7 @@ static int pool_thread(void *data)
 		if (folio)
 			pool_put(node, folio);
 		else
-			WRITE_ONCE(node->backoff_until, jiffies + POOL_BACKOFF);
+			pool_back_off(node);
 	}
 	return 0;
 }
@@ -232,7 +279,7 @@ static unsigned long pool_shrink_scan(struct shrinker *shrinker, struct shrink_c
 
 	if (!node)
 		return SHRINK_STOP;
-	WRITE_ONCE(node->backoff_until, jiffies + POOL_BACKOFF);
+	pool_back_off(node);
 	while (freed < sc->nr_to_scan) {
 		folio = pool_get(node, 0);
 		if (!folio)
@@ -266,7 +313,7 @@ static struct pool_node *pool_node_create(int nid)
 	if (!node)
 		return ERR_PTR(-ENOMEM);
 	node->nid = nid;
-	node->backoff_until = jiffies;
+	node->backoff_since = jiffies - POOL_BACKOFF;
 	spin_lock_init(&node->lock);
 	INIT_LIST_HEAD(&node->folios);
 
@@ -299,6 +346,9 @@ int shmdev_pool_init(void)
 	struct pool_node *node;
 	int nid, err;
 
+	pool_present_pages = 0;
+	for_each_node_state(nid, N_MEMORY)
+		pool_present_pages += node_present_pages(nid);
 	for_each_node_state(nid, N_MEMORY) {
 		node = pool_node_create(nid);
 		if (IS_ERR(node)) {
@@ -308,7 +358,8 @@ int shmdev_pool_init(void)
 		pool_nodes[nid] = node;
 	}
 	pool_shrinker = shmdev_shrinker_create(SHRINKER_NUMA_AWARE, KBUILD_MODNAME,
-					       pool_shrink_count, pool_shrink_scan);
+					       HPAGE_PMD_NR, pool_shrink_count,
+					       pool_shrink_scan);
 	if (!pool_shrinker) {
 		err = -ENOMEM;
 		goto err_nodes_destroy;

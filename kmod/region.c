@@ -4,7 +4,7 @@
  *
  * This is what makes them ordinary memory: rmap, page pins, memory cgroup charge,
  * memory failure and PMD mappings all come from the core.  All folios are there when
- * the file is published, so that a fault has nothing to allocate and cannot fail;
+ * the file is published, so that a fault has nothing to allocate but page tables;
  * they are dirty and the mapping is unevictable, so that nothing takes them away.
  *
  * A used folio never goes back to the pool, because nobody but the core can know
@@ -31,8 +31,11 @@
 #error "shmdev needs a kernel with CONFIG_TRANSPARENT_HUGEPAGE"
 #endif
 
-/* ENOMEM for the caller rather than the OOM killer for anyone. */
-#define REGION_GFP	(GFP_HIGHUSER | __GFP_ZERO | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+/*
+ * ENOMEM for the caller rather than the OOM killer for anyone; what else that takes is
+ * in region_may_take().
+ */
+#define REGION_GFP	(GFP_HIGHUSER | __GFP_ZERO | __GFP_NOWARN)
 #define REGION_CHARGE_GFP (GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 static atomic64_t region_count = ATOMIC64_INIT(0);
@@ -41,8 +44,12 @@ static atomic64_t region_bytes = ATOMIC64_INIT(0);
 /* Never reused while the module is loaded, unlike the 32 bits of get_next_ino(). */
 static atomic64_t region_next_ino = ATOMIC64_INIT(1);
 
+/* Valid while the caller has a region_fs_get() to its name. */
 static struct vfsmount *region_mnt;
 static int region_mnt_count;
+
+static int region_fs_get(void);
+static void region_fs_put(void);
 
 /* --- file ------------------------------------------------------------------ */
 
@@ -70,11 +77,26 @@ static int region_mmap(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
+/* For those who come through /proc/<pid>/fd; a new region's file has its get already. */
+static int region_open(struct inode *inode, struct file *file)
+{
+	return region_fs_get();
+}
+
+static int region_release(struct inode *inode, struct file *file)
+{
+	region_fs_put();
+	return 0;
+}
+
 static const struct file_operations region_fops = {
 	.owner			= THIS_MODULE,
+	.open			= region_open,
+	.release		= region_release,
 	.mmap			= region_mmap,
 	.get_unmapped_area	= thp_get_unmapped_area,
-	.llseek			= noop_llseek,
+	.llseek			= generic_file_llseek,
+	.fsync			= noop_fsync,
 };
 
 /* --- inode ----------------------------------------------------------------- */
@@ -131,8 +153,11 @@ static struct inode *region_new_inode(u64 size)
 
 	inode->i_ino = atomic64_inc_return(&region_next_ino);
 	inode->i_mode |= S_IFREG;
+	/* A region has no name to come back by: with its last file, watches end too. */
+	clear_nlink(inode);
+	/* Other processes get at it: security modules shall have a say. */
+	inode->i_flags &= ~S_PRIVATE;
 	inode->i_op = &region_iops;
-	/* What reopening through /proc/<pid>/fd gets. */
 	inode->i_fop = &region_fops;
 	inode->i_mapping->a_ops = &region_aops;
 	mapping_set_large_folios(inode->i_mapping);
@@ -167,7 +192,8 @@ static int region_init_fs_context(struct fs_context *fc)
 /*
  * The owner makes each superblock hold the module until the core has finished with
  * it, the only thing that outlives a region's last fput().  For the same reason it
- * is not mounted for good: that would hold the module for ever.
+ * is not mounted for good, which would hold the module for ever, but while a region's
+ * file is open.
  */
 static struct file_system_type region_fs_type = {
 	.owner			= THIS_MODULE,
@@ -176,17 +202,27 @@ static struct file_system_type region_fs_type = {
 	.kill_sb		= kill_anon_super,
 };
 
-int shmdev_region_fs_get(void)
+static int region_fs_get(void)
 {
 	return simple_pin_fs(&region_fs_type, &region_mnt, &region_mnt_count);
 }
 
-void shmdev_region_fs_put(void)
+static void region_fs_put(void)
 {
 	simple_release_fs(&region_mnt, &region_mnt_count);
 }
 
 /* --- making one ------------------------------------------------------------ */
+
+/*
+ * Whether @nr_pages can be had without taking what others live on.  The page allocator
+ * alone would say no only after everything else has been taken, and whoever faults in
+ * that moment is killed for it.
+ */
+static bool region_may_take(pgoff_t nr_pages)
+{
+	return (long)nr_pages <= si_mem_available();
+}
 
 /* Consumes the caller's reference of @folio. */
 static int region_add_folio(struct address_space *mapping, struct folio *folio, pgoff_t index)
@@ -223,8 +259,11 @@ static int region_add_small(struct address_space *mapping, pgoff_t index, int ni
 
 	while (index < end) {
 		/* Do not labour for a large one, but do for the smallest. */
-		gfp_t gfp = order ? REGION_GFP & ~__GFP_DIRECT_RECLAIM : REGION_GFP;
+		gfp_t gfp = order ? REGION_GFP & ~__GFP_DIRECT_RECLAIM :
+				    REGION_GFP | __GFP_RETRY_MAYFAIL;
 
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		folio = __folio_alloc_node(gfp, order, nid);
 		if (!folio) {
 			if (!order)
@@ -243,7 +282,7 @@ static int region_add_small(struct address_space *mapping, pgoff_t index, int ni
 static int region_populate(struct address_space *mapping, pgoff_t nr_pages, int nid,
 			   bool strict, u64 *huge_bytes, u64 *pool_bytes)
 {
-	gfp_t gfp = REGION_GFP;
+	gfp_t gfp = REGION_GFP | (strict ? __GFP_RETRY_MAYFAIL : __GFP_NORETRY);
 	struct folio *folio;
 	pgoff_t index;
 	int err;
@@ -256,13 +295,15 @@ static int region_populate(struct address_space *mapping, pgoff_t nr_pages, int 
 		cond_resched();
 
 		folio = shmdev_pool_take(nid);
-		if (folio) {
+		if (folio)
 			*pool_bytes += HPAGE_PMD_SIZE;
-		} else {
+		else if (region_may_take(nr_pages - index))
 			folio = __folio_alloc_node(gfp, HPAGE_PMD_ORDER, nid);
-			if (!folio && strict)
-				return -ENOMEM;
-		}
+		else
+			return -ENOMEM;
+		if (!folio && strict)
+			return -ENOMEM;
+
 		if (folio) {
 			*huge_bytes += HPAGE_PMD_SIZE;
 			err = region_add_folio(mapping, folio, index);
@@ -289,10 +330,19 @@ struct file *shmdev_region_create(u64 size, int nid, bool strict, u64 *huge_byte
 	struct file *file;
 	int err;
 
-	inode = region_new_inode(size);
-	if (IS_ERR(inode))
-		return ERR_CAST(inode);
+	BUILD_BUG_ON(HPAGE_PMD_ORDER > MAX_PAGECACHE_ORDER);
 
+	/* Before the pool is emptied for what cannot come about. */
+	if (!region_may_take(size >> PAGE_SHIFT))
+		return ERR_PTR(-ENOMEM);
+	err = region_fs_get();
+	if (err)
+		return ERR_PTR(err);
+	inode = region_new_inode(size);
+	if (IS_ERR(inode)) {
+		err = PTR_ERR(inode);
+		goto err_fs_put;
+	}
 	err = region_populate(inode->i_mapping, size >> PAGE_SHIFT, nid, strict, huge_bytes,
 			      pool_bytes);
 	shmdev_pool_refill();
@@ -311,6 +361,8 @@ struct file *shmdev_region_create(u64 size, int nid, bool strict, u64 *huge_byte
 
 err_put_inode:
 	iput(inode);
+err_fs_put:
+	region_fs_put();
 	return ERR_PTR(err);
 }
 

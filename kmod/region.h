@@ -12,13 +12,6 @@ struct shmdev_region_stats {
 	u64 bytes;
 };
 
-/*
- * Regions live on a file system of their own, which is mounted while at least one
- * get is outstanding or a region exists.  shmdev_region_create() needs a get.
- */
-int shmdev_region_fs_get(void);
-void shmdev_region_fs_put(void);
-
 /* The largest size that may be asked for. */
 u64 shmdev_region_max_bytes(void);
 

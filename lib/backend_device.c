@@ -62,7 +62,7 @@ static int device_map(struct backing *backing)
 
 static int device_create(size_t size, struct backing *backing)
 {
-	struct shmdev_alloc alloc = { .size = size, .node = SHMDEV_NODE_ANY };
+	struct shmdev_alloc alloc = { .size = size };
 	int device, fd, err;
 
 	device = device_open();

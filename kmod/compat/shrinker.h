@@ -14,7 +14,7 @@ typedef unsigned long shmdev_shrinker_fn(struct shrinker *shrinker, struct shrin
  * allocating shrinker"), 6.7, is the border.
  */
 static inline struct shrinker *shmdev_shrinker_create(unsigned int flags, const char *name,
-						      shmdev_shrinker_fn *count,
+						      long batch, shmdev_shrinker_fn *count,
 						      shmdev_shrinker_fn *scan)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
@@ -25,6 +25,7 @@ static inline struct shrinker *shmdev_shrinker_create(unsigned int flags, const 
 
 	if (!shrinker)
 		return NULL;
+	shrinker->batch = batch;
 	shrinker->count_objects = count;
 	shrinker->scan_objects = scan;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)

@@ -8,7 +8,7 @@ all: $(BENCH_TOOLS)
 
 $(O)/tests/bench/%: tests/bench/%.c $(O)/lib/libshmdev.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -luring
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) -luring
 
 -include $(BENCH_TOOLS:=.d)
 
@@ -19,6 +19,6 @@ bench: all
 
 # DEVICE=here inserts the module into the running kernel instead of a machine of its own.
 .PHONY: demo
-demo: install
+demo: packages
 	@$(MAKE) --no-print-directory all
 	@PYTHON=$(PYTHON) O=$(O) DEVICE=$(DEVICE) tests/bench/demo

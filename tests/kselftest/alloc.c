@@ -50,7 +50,7 @@ TEST_F(alloc, sizes)
 	};
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
-		struct shmdev_alloc a = { .size = sizes[i].ask, .node = SHMDEV_NODE_ANY };
+		struct shmdev_alloc a = { .size = sizes[i].ask };
 		struct stat st;
 		char *p;
 		int fd;
@@ -74,7 +74,7 @@ TEST_F(alloc, sizes)
 
 TEST_F(alloc, strict_is_huge)
 {
-	struct shmdev_alloc a = { .size = 8 * HUGE, .flags = SHMDEV_ALLOC_STRICT, .node = -1 };
+	struct shmdev_alloc a = { .size = 8 * HUGE, .flags = SHMDEV_ALLOC_STRICT };
 	int fd = result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a));
 
 	ASSERT_LE(0, fd);
@@ -91,16 +91,58 @@ TEST_F(alloc, bad_sizes)
 	EXPECT_EQ(-EFBIG, alloc(self->dev, UINT64_MAX));
 }
 
-/* More than there is: an error for the caller, and nobody dies of it. */
+/*
+ * More than there is: an error for the caller, and nobody dies of it, not even those who
+ * take memory at that moment.
+ */
 TEST_F(alloc, all_of_memory)
 {
-	EXPECT_EQ(-ENOMEM, alloc(self->dev, self->max));
-	EXPECT_EQ(-ENOMEM, alloc_flags(self->dev, self->max, SHMDEV_ALLOC_STRICT));
+	pid_t bystanders[3];
+	int status;
+
+	for (int i = 0; i < 3; i++) {
+		bystanders[i] = fork();
+		ASSERT_LE(0, bystanders[i]);
+		for (; !bystanders[i]; ) {
+			char *p = mmap(NULL, 50 << 20, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+			memset(p, 1, 50 << 20);
+			munmap(p, 50 << 20);
+		}
+	}
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(-ENOMEM, alloc(self->dev, self->max));
+		EXPECT_EQ(-ENOMEM, alloc_flags(self->dev, self->max, SHMDEV_ALLOC_STRICT));
+	}
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(0, waitpid(bystanders[i], &status, WNOHANG));
+		kill(bystanders[i], SIGKILL);
+		waitpid(bystanders[i], &status, 0);
+	}
+}
+
+/* The same in small steps, each of which would be possible alone. */
+TEST_F(alloc, memory_bit_by_bit)
+{
+	int fds[192], nr = 0, fd = 0;
+
+	while (nr < 192 && (fd = alloc(self->dev, 16 * HUGE)) >= 0)
+		fds[nr++] = fd;
+	EXPECT_EQ(-ENOMEM, fd);
+	/* What is left is enough to live on. */
+	EXPECT_EQ(0, IN_CHILD({
+		char *p = malloc(8 << 20);
+
+		memset(p, 1, 8 << 20);
+	}));
+	while (nr)
+		close(fds[--nr]);
 }
 
 TEST_F(alloc, every_flag)
 {
-	for (int bit = 1; bit < 64; bit++)
+	for (int bit = 2; bit < 64; bit++)
 		EXPECT_EQ(-EOPNOTSUPP, alloc_flags(self->dev, HUGE, 1ULL << bit));
 }
 
@@ -112,9 +154,10 @@ TEST_F(alloc, every_reserved_byte)
 		if (i >= offsetof(struct shmdev_alloc, huge_bytes) &&
 		    i < offsetof(struct shmdev_alloc, reserved))
 			continue;
-		if (i < offsetof(struct shmdev_alloc, pad))
+		/* The node is one of them, without its flag. */
+		if (i < offsetof(struct shmdev_alloc, node))
 			continue;
-		a = (struct shmdev_alloc){ .size = HUGE, .node = SHMDEV_NODE_ANY };
+		a = (struct shmdev_alloc){ .size = HUGE };
 		((char *)&a)[i] = 1;
 		EXPECT_EQ(-EINVAL, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a))) {
 			TH_LOG("byte %zu", i);
@@ -124,8 +167,8 @@ TEST_F(alloc, every_reserved_byte)
 
 TEST_F(alloc, nodes)
 {
-	static const int bad[] = { -2, INT32_MIN, 1023, 1024, 1 << 20, INT32_MAX };
-	struct shmdev_alloc a = { .size = HUGE, .node = 0 };
+	static const int bad[] = { -1, -2, INT32_MIN, 1023, 1024, 1 << 20, INT32_MAX };
+	struct shmdev_alloc a = { .size = HUGE, .flags = SHMDEV_ALLOC_NODE };
 	int fd;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
@@ -151,7 +194,7 @@ TEST_F(alloc, read_only_argument)
 				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	ASSERT_NE(MAP_FAILED, a);
-	*a = (struct shmdev_alloc){ .size = HUGE, .node = SHMDEV_NODE_ANY };
+	*a = (struct shmdev_alloc){ .size = HUGE };
 	ASSERT_EQ(0, mprotect(a, 4096, PROT_READ));
 	EXPECT_EQ(-EFAULT, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, a)));
 	munmap(a, 4096);
@@ -196,7 +239,7 @@ TEST_F(alloc, always_zero)
 	}
 }
 
-/* A fatal signal ends the largest request at once. */
+/* A fatal signal in the middle of a large request leaves nothing behind. */
 TEST_F(alloc, killed)
 {
 	struct shmdev_query q;

@@ -14,20 +14,6 @@ FIXTURE(fragment) {
 	size_t hog_size;
 };
 
-static size_t mem_free(void)
-{
-	FILE *file = fopen("/proc/meminfo", "re");
-	char line[128];
-	long kb = 0;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemFree: %ld kB", &kb) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kb * 1024UL;
-}
-
 /*
  * Fill memory with locked base pages that compaction may not move, then free all but
  * one of each 64 KiB: plenty of memory, and no huge page in it.
@@ -41,7 +27,7 @@ FIXTURE_SETUP(fragment)
 	self->compact = read_long(COMPACT);
 	ASSERT_EQ(0, write_file(COMPACT, "0"));
 
-	self->hog_size = mem_free() / 10 * 8;
+	self->hog_size = meminfo("MemFree") / 10 * 8;
 	self->hog = mmap(NULL, self->hog_size, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->hog);
@@ -65,7 +51,7 @@ FIXTURE_TEARDOWN(fragment)
 
 TEST_F_TIMEOUT(fragment, smaller_pages, 300)
 {
-	struct shmdev_alloc a = { .size = REGION, .node = SHMDEV_NODE_ANY };
+	struct shmdev_alloc a = { .size = REGION };
 	struct shmdev_query q;
 	int fd, nr = 0, fds[512];
 	char *p;

@@ -25,7 +25,7 @@ TEST_F(query, fields)
 	EXPECT_EQ(SHMDEV_ABI_VERSION, q.abi_version);
 	EXPECT_EQ(HUGE, 1UL << q.huge_page_shift);
 	EXPECT_EQ(0, q.features);
-	EXPECT_EQ(SHMDEV_ALLOC_STRICT, q.alloc_flags);
+	EXPECT_EQ(SHMDEV_ALLOC_STRICT | SHMDEV_ALLOC_NODE, q.alloc_flags);
 	EXPECT_EQ(0, q.pool_target_bytes % HUGE);
 	EXPECT_EQ(0, q.pool_bytes % HUGE);
 	EXPECT_EQ(0, q.regions);

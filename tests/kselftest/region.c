@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A region as a file and as memory. */
 
+#include <sys/inotify.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -123,6 +124,7 @@ TEST_F(region, identity)
 	EXPECT_EQ(a.st_dev, c.st_dev);
 	EXPECT_EQ(S_IFREG | 0600, a.st_mode);
 	EXPECT_EQ(geteuid(), a.st_uid);
+	EXPECT_EQ(0, a.st_nlink);
 	ASSERT_EQ(0, fstatfs(self->fd, &fs));
 	EXPECT_EQ(SHMDEV_MAGIC, fs.f_type);
 	close(other);
@@ -142,6 +144,16 @@ TEST_F(region, size_is_fixed)
 	ASSERT_EQ(0, fstat(self->fd, &st));
 	EXPECT_EQ(SIZE, st.st_size);
 	self->p[SIZE - 1] = 1;
+}
+
+TEST_F(region, file_calls)
+{
+	EXPECT_EQ(SIZE, lseek(self->fd, 0, SEEK_END));
+	EXPECT_EQ(4096, lseek(self->fd, 4096, SEEK_SET));
+	EXPECT_EQ(-EINVAL, result(lseek(self->fd, -1, SEEK_SET)));
+	EXPECT_EQ(0, fsync(self->fd));
+	EXPECT_EQ(0, fdatasync(self->fd));
+	EXPECT_EQ(0, msync(self->p, SIZE, MS_SYNC));
 }
 
 TEST_F(region, private_refused)
@@ -258,6 +270,24 @@ TEST_F(region, mapping_outlives_descriptor)
 	munmap(p, HUGE);
 	ASSERT_EQ(0, query(self->dev, &q));
 	EXPECT_EQ(1, q.regions);
+}
+
+/* Who watches a region does not keep it. */
+TEST_F(region, watch_does_not_keep)
+{
+	struct shmdev_query q;
+	char path[64];
+	int fd = alloc(self->dev, HUGE);
+	int watch = inotify_init1(IN_CLOEXEC);
+
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, watch);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ASSERT_LE(0, inotify_add_watch(watch, path, IN_ALL_EVENTS));
+	close(fd);
+	ASSERT_EQ(0, query(self->dev, &q));
+	EXPECT_EQ(1, q.regions);
+	close(watch);
 }
 
 /* Whatever the system does to get memory back, it does not get this. */

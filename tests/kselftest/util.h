@@ -44,7 +44,7 @@ static inline int query(int dev, struct shmdev_query *q)
 
 static inline int alloc_flags(int dev, uint64_t size, uint64_t flags)
 {
-	struct shmdev_alloc a = { .size = size, .flags = flags, .node = SHMDEV_NODE_ANY };
+	struct shmdev_alloc a = { .size = size, .flags = flags };
 
 	return result(ioctl(dev, SHMDEV_IOC_ALLOC, &a));
 }
@@ -104,6 +104,22 @@ static inline long read_long(const char *path)
 		value = -EIO;
 	fclose(file);
 	return value;
+}
+
+/* Bytes of a line of /proc/meminfo, -1 if it is not there. */
+static inline long meminfo(const char *name)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	size_t len = strlen(name);
+	char line[128];
+	long kb = -1;
+
+	while (file && kb < 0 && fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, len) && line[len] == ':')
+			sscanf(line + len + 1, "%ld", &kb);
+	if (file)
+		fclose(file);
+	return kb < 0 ? -1 : kb * 1024;
 }
 
 /* Run the statements given in a child; its exit status is the value. */

@@ -26,6 +26,7 @@
 #ifndef _UAPI_LINUX_SHMDEV_H
 #define _UAPI_LINUX_SHMDEV_H
 
+#include <linux/const.h>
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
@@ -37,8 +38,6 @@
 
 /* 0xE9 is in nobody's range in Documentation/userspace-api/ioctl/ioctl-number.rst. */
 #define SHMDEV_IOC_TYPE		0xE9
-
-#define SHMDEV_NODE_ANY		(-1)
 
 /* f_type of a region in fstatfs(2): "shmd" */
 #define SHMDEV_MAGIC		0x73686d64
@@ -78,15 +77,17 @@ struct shmdev_query {
 };
 
 /* Huge pages or nothing: ENOMEM instead of smaller pages. */
-#define SHMDEV_ALLOC_STRICT	(1ULL << 0)
+#define SHMDEV_ALLOC_STRICT	_BITULL(0)
+/* Memory of @node, if there is room; without it, of the caller's own node. */
+#define SHMDEV_ALLOC_NODE	_BITULL(1)
 
 /**
  * struct shmdev_alloc - make a region
  * @size: in: bytes wanted, at least 1; out: bytes of the region, @size rounded
  *	  up to a multiple of the huge page size
  * @flags: in: SHMDEV_ALLOC_*
- * @node: in: NUMA node the memory should come from, or SHMDEV_NODE_ANY for the
- *	  caller's own; a preference, not a promise
+ * @node: in: with SHMDEV_ALLOC_NODE, the NUMA node the memory should come from, a
+ *	  preference and not a promise; else 0
  * @pad: in: must be 0
  * @huge_bytes: out: how much of the region is in huge pages
  * @pool_bytes: out: how much of the region came from the pool
@@ -94,14 +95,14 @@ struct shmdev_query {
  *
  * Returns the region's descriptor, open for reading and writing, close-on-exec.
  * All of the memory is there when the call returns, zero, and charged to the
- * caller's memory cgroup; touching it never fails for want of memory.
+ * caller's memory cgroup; touching it takes no more memory than page tables do.
  *
  * Errors:
  *
- *   EINVAL	 @size is 0; @node is neither SHMDEV_NODE_ANY nor a node with memory
+ *   EINVAL	 @size is 0; @node is not a node with memory, or given without its flag
  *   EFBIG	 @size is above max_region_bytes
- *   ENOMEM	 not enough memory, here or in the memory cgroup, or, with
- *		 SHMDEV_ALLOC_STRICT, not enough huge pages
+ *   ENOMEM	 not enough memory that others do not live on, here or in the memory
+ *		 cgroup, or, with SHMDEV_ALLOC_STRICT, not enough huge pages
  *   EMFILE	 the process has no descriptor left
  *   ENFILE	 the system has no file left
  *   EINTR	 a fatal signal came

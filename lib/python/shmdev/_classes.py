@@ -3,17 +3,22 @@
 
 An array of n items of ctype is an instance of a subclass of ctype * n, so that all
 that ctypes does with such an array it does with ours: POINTER arguments, assignment
-to fields of structures, from_buffer.  RawArray (in C) asks entry() for a class it
-does not find in entries.
+to fields of structures, from_buffer.  RawArray (in C) looks into entries for a class
+and asks entry() for one that is not there.
 """
+
+from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import Any, Dict, Tuple, Type
 
 from . import _shmdev
 
-typecodes: Dict[str, Any] = {
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+typecodes: dict[str, Any] = {
     "c": ctypes.c_char,
     "u": ctypes.c_wchar,
     "b": ctypes.c_byte,
@@ -49,13 +54,15 @@ class SharedData:
     # A copy is a ctypes object with memory of its own, as that of any other.
 
     def __copy__(self) -> Any:
-        make, arguments = super().__reduce__()  # type: ignore[misc]
+        reduced: Any = super().__reduce__()
+        make, arguments = reduced
         return make(*arguments)
 
     def __deepcopy__(self, memo: Any) -> Any:
         from copy import deepcopy
 
-        make, arguments = super().__reduce__()  # type: ignore[misc]
+        reduced: Any = super().__reduce__()
+        make, arguments = reduced
         return make(*deepcopy(arguments, memo))
 
 
@@ -68,10 +75,10 @@ class SharedNumbers(_shmdev.FastArray, SharedData):
 # (ctype, length) -> (weak reference to the class, size in bytes, number, swapped).
 # The length is None for a single value.  An entry goes when its class does: a class
 # lives as long as an array of it, or until the garbage collector comes.
-entries: Dict[Tuple[Any, Any], Tuple[Any, int, int, bool]] = {}
+entries: dict[tuple[Any, Any], tuple[Any, int, int, bool]] = {}
 
 
-def _format_number(ctype: Any) -> Tuple[int, bool]:
+def _format_number(ctype: Any) -> tuple[int, bool]:
     """What items of ctype are to the conversions in C."""
     if isinstance(ctype, _SimpleType) and ctype._type_ in _NUMBERS:
         item = memoryview(ctype.from_buffer_copy(bytes(ctypes.sizeof(ctype))))
@@ -88,7 +95,7 @@ def _plain_array(base: Any) -> bool:
     )
 
 
-def entry(ctype: Any, length: Any) -> Tuple[Type[Any], int, int, bool]:
+def entry(ctype: Any, length: Any) -> tuple[type[Any], int, int, bool]:
     """Find or make the class of length items of ctype, or of a single one.
 
     As in entries, with the class itself in the first place.
@@ -99,7 +106,7 @@ def entry(ctype: Any, length: Any) -> Tuple[Type[Any], int, int, bool]:
     base: Any = ctype
     mixin: type = SharedData
     if length is not None:
-        base = ctype * length  # type: ignore[operator]
+        base = base * length
         if not (isinstance(base, type) and issubclass(base, ctypes.Array)):
             raise TypeError(f"{ctype!r} is not a ctypes type")
         if _plain_array(base):
@@ -121,6 +128,9 @@ def entry(ctype: Any, length: Any) -> Tuple[Type[Any], int, int, bool]:
 
         entries[key] = weakref.ref(made, forget), size, number, swapped
     return made, size, number, swapped
+
+
+_shmdev.classes_from(typecodes, entries, entry)
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:

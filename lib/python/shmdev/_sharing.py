@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 """Sending arrays and values to processes that multiprocessing starts.
 
-An object travels as its ctypes type, its length, its region and its place there.
-Only the region needs help of multiprocessing's pickler: it goes as a descriptor.
+An object travels as its ctypes type, its length, its region and its place there;
+the region travels as a descriptor.  Nothing is registered with multiprocessing: a
+reducer for a class would keep the class for ever.
 """
+
+from __future__ import annotations
 
 import ctypes
 import os
 import sys
 from multiprocessing import context, reduction
-from typing import Any, Tuple
 
 from . import _classes, _shmdev
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def reduce_data(data: Any) -> Tuple[Any, ...]:
+
+def reduce_data(data: Any) -> tuple[Any, ...]:
     """__reduce_ex__() of shared arrays and values."""
     if context.get_spawning_popen() is None:
         raise RuntimeError(
@@ -60,7 +66,8 @@ def _undescribe(description: Any) -> Any:
     return description
 
 
-def _reduce_region(region: Any) -> Tuple[Any, ...]:
+def reduce_region(region: Any) -> tuple[Any, ...]:
+    """__reduce__() of regions: a duplicate of the descriptor."""
     context.assert_spawning(region)
     return _rebuild_region, (reduction.DupFd(region.fileno()),)
 
@@ -71,6 +78,3 @@ def _rebuild_region(duplicate: Any) -> Any:
         return _shmdev.region_open(fd)
     finally:
         os.close(fd)
-
-
-reduction.ForkingPickler.register(_shmdev.Region, _reduce_region)

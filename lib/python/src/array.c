@@ -10,20 +10,6 @@ struct array_class {
 	bool swapped;
 };
 
-static int classes_import(struct module_state *state)
-{
-	PyObject *module = PyImport_ImportModule("shmdev._classes");
-
-	if (!module)
-		return -1;
-	Py_XSETREF(state->classes, PyObject_GetAttrString(module, "entries"));
-	Py_XSETREF(state->typecodes, PyObject_GetAttrString(module, "typecodes"));
-	/* Last, for it is what tells that the import is done. */
-	Py_XSETREF(state->class_entry, PyObject_GetAttrString(module, "entry"));
-	Py_DECREF(module);
-	return state->classes && state->typecodes && state->class_entry ? 0 : -1;
-}
-
 /* Unpack (class or weak reference to it, size, number, swapped). */
 static int class_unpack(PyObject *entry, struct array_class *class)
 {
@@ -214,8 +200,10 @@ static PyObject *rawarray(PyObject *module, PyObject *const *args, Py_ssize_t na
 
 	if (rawarray_parse(args, nargs, names, parsed) < 0)
 		return NULL;
-	if (!state->class_entry && classes_import(state) < 0)
+	if (!state->class_entry) {
+		PyErr_SetString(PyExc_RuntimeError, "shmdev._classes has not been imported");
 		return NULL;
+	}
 	switch (PyDict_GetItemRef(state->typecodes, parsed[0], &ctype)) {
 	case 0:
 		ctype = Py_NewRef(parsed[0]);
@@ -228,6 +216,20 @@ static PyObject *rawarray(PyObject *module, PyObject *const *args, Py_ssize_t na
 	return array;
 }
 
+static PyObject *classes_from(PyObject *module, PyObject *args)
+{
+	struct module_state *state = module_state(module);
+	PyObject *typecodes, *entries, *entry;
+
+	if (!PyArg_ParseTuple(args, "O!O!O:classes_from", &PyDict_Type, &typecodes, &PyDict_Type,
+			      &entries, &entry))
+		return NULL;
+	Py_XSETREF(state->typecodes, Py_NewRef(typecodes));
+	Py_XSETREF(state->classes, Py_NewRef(entries));
+	Py_XSETREF(state->class_entry, Py_NewRef(entry));
+	Py_RETURN_NONE;
+}
+
 static PyObject *format_number(PyObject *Py_UNUSED(module), PyObject *args)
 {
 	struct format found;
@@ -238,6 +240,32 @@ static PyObject *format_number(PyObject *Py_UNUSED(module), PyObject *args)
 		return NULL;
 	found = format_parse(format, itemsize);
 	return Py_BuildValue("(iO)", found.number, found.swapped ? Py_True : Py_False);
+}
+
+static PyObject *kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+	PyObject *names = PyList_New(0);
+	const char *name = NULL;
+
+	while (names && (name = convert_kernels_next(name))) {
+		PyObject *entry = PyUnicode_FromString(name);
+
+		if (!entry || PyList_Append(names, entry) < 0)
+			Py_CLEAR(names);
+		Py_XDECREF(entry);
+	}
+	return names;
+}
+
+static PyObject *kernels_use(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+	const char *name = PyUnicode_AsUTF8(arg);
+
+	if (!name)
+		return NULL;
+	if (convert_kernels_use(name) < 0)
+		return PyErr_Format(PyExc_ValueError, "no kernels '%s' for this machine", name);
+	Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(rawarray_doc,
@@ -271,8 +299,17 @@ PyDoc_STRVAR(rawarray_doc,
 PyMethodDef array_methods[] = {
 	{ "RawArray", (PyCFunction)(void (*)(void))rawarray, METH_FASTCALL | METH_KEYWORDS,
 	  rawarray_doc },
+	{ "classes_from", classes_from, METH_VARARGS,
+	  "classes_from($module, typecodes, entries, entry, /)\n--\n\n"
+	  "Tell RawArray() where its classes come from; see shmdev._classes." },
 	{ "format_number", format_number, METH_VARARGS,
 	  "format_number($module, format, itemsize, /)\n--\n\n"
 	  "(number, swapped) of a PEP 3118 format; NUMBER_UNKNOWN if it is not one number." },
+	{ "kernels", kernels, METH_NOARGS,
+	  "kernels($module, /)\n--\n\n"
+	  "Names of the sets of conversion kernels this machine can run, best first." },
+	{ "kernels_use", kernels_use, METH_O,
+	  "kernels_use($module, name, /)\n--\n\n"
+	  "Use a set other than the best, in all of the process; for tests." },
 	{ NULL, NULL, 0, NULL },
 };

@@ -18,30 +18,72 @@
 _Static_assert((sizeof(long double) & (sizeof(long double) - 1)) == 0,
 	       "moves are found by the log2 of the size");
 
-static const struct kernels *kernels_choose(void)
+/* Best first. */
+static const struct kernel_set {
+	const char *name;
+	const struct kernels *kernels;
+} kernel_sets[] = {
+#ifdef __x86_64__
+	{ "avx512", &kernels_avx512 },
+	{ "avx2", &kernels_avx2 },
+#endif
+	{ "base", &kernels_base },
+	{ NULL, NULL },
+};
+
+static bool kernel_set_runs(const struct kernel_set *set)
 {
 #ifdef __x86_64__
 	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-	    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-		return &kernels_avx512;
-	if (__builtin_cpu_supports("avx2"))
-		return &kernels_avx2;
+	if (set->kernels == &kernels_avx512)
+		return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+		       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+	if (set->kernels == &kernels_avx2)
+		return __builtin_cpu_supports("avx2");
 #endif
-	return &kernels_base;
+	return set->kernels;
 }
 
-/* Every thread that comes first finds the same answer, so they need no order. */
+static const struct kernels *kernels_chosen;
+
+/* Threads that come first together choose the same, so that they need no order. */
 static const struct kernels *kernels_get(void)
 {
-	static const struct kernels *chosen;
-	const struct kernels *kernels = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
+	const struct kernels *kernels = __atomic_load_n(&kernels_chosen, __ATOMIC_RELAXED);
+	const struct kernel_set *set = kernel_sets;
 
-	if (!kernels) {
-		kernels = kernels_choose();
-		__atomic_store_n(&chosen, kernels, __ATOMIC_RELAXED);
+	if (kernels)
+		return kernels;
+	while (!kernel_set_runs(set))
+		set++;
+	__atomic_store_n(&kernels_chosen, set->kernels, __ATOMIC_RELAXED);
+	return set->kernels;
+}
+
+const char *convert_kernels_next(const char *name)
+{
+	const struct kernel_set *set = kernel_sets;
+
+	if (name) {
+		while (set->name && strcmp(set->name, name))
+			set++;
+		if (set->name)
+			set++;
 	}
-	return kernels;
+	while (set->name && !kernel_set_runs(set))
+		set++;
+	return set->name;
+}
+
+int convert_kernels_use(const char *name)
+{
+	for (const struct kernel_set *set = kernel_sets; set->name; set++) {
+		if (strcmp(set->name, name) || !kernel_set_runs(set))
+			continue;
+		__atomic_store_n(&kernels_chosen, set->kernels, __ATOMIC_RELAXED);
+		return 0;
+	}
+	return -EINVAL;
 }
 
 bool convert_is_defined(enum number to, enum number from)

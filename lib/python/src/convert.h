@@ -22,4 +22,12 @@ bool convert_is_defined(enum number to, enum number from);
  */
 int convert_column(const struct column *to, const struct column *from, size_t n);
 
+/*
+ * The sets of kernels that this machine can run: the best if @name is NULL, then the
+ * next worse one, then NULL.  The best is in use until another is chosen, which is
+ * for tests: they would see one of them only.  -EINVAL: no set that runs here.
+ */
+const char *convert_kernels_next(const char *name);
+int convert_kernels_use(const char *name);
+
 #endif /* SHMDEV_PYTHON_CONVERT_H */

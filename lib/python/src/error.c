@@ -37,7 +37,8 @@ PyObject *error_set_backend(const char *call, int err)
 	char reason[256];
 	int backend;
 
-	if (err == ENOMEM)
+	/* Where any backend would do, no single one has the reason. */
+	if (err == ENOMEM && !forced)
 		return error_set(call, err);
 	/* Sizes and flags are ours and right: only the name can be wrong. */
 	if (err == EINVAL && forced) {

@@ -18,6 +18,24 @@ static void fill_release(struct fill *fill)
 	PyMem_Free(fill->reqs);
 }
 
+static int fill_offset(PyObject *object, int64_t *offset)
+{
+	PyObject *index = PyNumber_Index(object);
+
+	if (!index)
+		return -1;
+	*offset = PyLong_AsLongLong(index);
+	Py_DECREF(index);
+	if (*offset == -1 && PyErr_Occurred())
+		return -1;
+	/* -1 must not turn into "where the descriptor stands". */
+	if (*offset < 0) {
+		PyErr_SetString(PyExc_ValueError, "offset must not be negative");
+		return -1;
+	}
+	return 0;
+}
+
 /* Prepare the next of the requests from (dest, fd, offset or None). */
 static int fill_add(struct fill *fill, PyObject *request)
 {
@@ -29,16 +47,8 @@ static int fill_add(struct fill *fill, PyObject *request)
 	if (!PyArg_ParseTuple(request, "OiO:fill", &dest, &fd, &offset))
 		return -1;
 	*req = (struct shm_fill){ .fd = fd, .offset = SHM_FILL_CURRENT };
-	if (offset != Py_None) {
-		req->offset = PyLong_AsLongLong(offset);
-		if (req->offset == -1 && PyErr_Occurred())
-			return -1;
-		/* -1 must not turn into "where the descriptor stands". */
-		if (req->offset < 0) {
-			PyErr_SetString(PyExc_ValueError, "offset must not be negative");
-			return -1;
-		}
-	}
+	if (offset != Py_None && fill_offset(offset, &req->offset) < 0)
+		return -1;
 	if (PyObject_GetBuffer(dest, view, PyBUF_WRITABLE) < 0)
 		return -1;
 	req->dst = view->buf;

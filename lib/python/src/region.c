@@ -99,6 +99,19 @@ static PyObject *region_fileno(PyObject *self, PyObject *Py_UNUSED(ignored))
 	return PyLong_FromLong(shmdev_region_fd(((struct region *)self)->region));
 }
 
+/* How it travels is multiprocessing's affair, which is imported when it is needed. */
+static PyObject *region_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+	PyObject *sharing = PyImport_ImportModule("shmdev._sharing");
+	PyObject *reduced;
+
+	if (!sharing)
+		return NULL;
+	reduced = PyObject_CallMethod(sharing, "reduce_region", "O", self);
+	Py_DECREF(sharing);
+	return reduced;
+}
+
 static PyObject *region_get_size(PyObject *self, void *Py_UNUSED(closure))
 {
 	return PyLong_FromSize_t(shmdev_region_size(((struct region *)self)->region));
@@ -116,6 +129,7 @@ static PyMethodDef region_type_methods[] = {
 	{ "fileno", region_fileno, METH_NOARGS,
 	  "fileno($self, /)\n--\n\n"
 	  "The region's descriptor.  It stays the region's: do not close it." },
+	{ "__reduce__", region_reduce, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -196,7 +210,7 @@ static PyObject *region_locate(PyObject *module, PyObject *arg)
 	struct module_state *state = module_state(module);
 	uintptr_t address = (uintptr_t)PyLong_AsVoidPtr(arg);
 	struct shmdev_region *shared;
-	PyObject *region;
+	PyObject *region = NULL;
 	size_t offset;
 
 	if (!address && PyErr_Occurred())

@@ -17,6 +17,7 @@ struct module_state {
 	PyTypeObject *block_type;
 	PyTypeObject *region_type;
 	PyTypeObject *fast_type;
+	PyTypeObject *info_type;
 
 	/* ctypes.Array, and what its own slots do */
 	PyTypeObject *array_type;
@@ -29,9 +30,12 @@ struct module_state {
 	getiterfunc python_iter;
 
 	PyObject *regions;	/* address of a struct shmdev_region -> weak Region */
-	PyObject *classes;	/* shmdev._classes.entries, once imported */
-	PyObject *class_entry;	/* shmdev._classes.entry, once imported */
-	PyObject *typecodes;	/* shmdev._classes.typecodes, once imported */
+
+	/* Of shmdev._classes, which hands them over when it is imported */
+	PyObject *typecodes;
+	PyObject *classes;
+	PyObject *class_entry;
+
 	PyObject *name_from_buffer;
 };
 
@@ -92,6 +96,7 @@ extern PyMethodDef region_methods[];	/* of the module */
 
 /* --- info.c --- */
 
+extern PyStructSequence_Desc info_desc;
 extern PyMethodDef info_methods[];
 
 /* --- fill.c --- */
