@@ -45,5 +45,13 @@ $(O)/lib/examples/%: lib/examples/%.c $(O)/lib/libshmdev.so
 	$(CC) $(CFLAGS) -Wall -Wextra -Werror -Iinclude -o $@ $< -L$(O)/lib -lshmdev \
 		-Wl,-rpath,'$$ORIGIN/..'
 
+# The manual, as it would be installed: man -l $(O)/lib/man/shmdev.7
+LIB_MAN := $(patsubst lib/man/%,$(O)/lib/man/%,$(wildcard lib/man/*.[37]))
+all: $(LIB_MAN)
+
+$(O)/lib/man/%: lib/man/%
+	@mkdir -p $(@D)
+	install -m 644 $< $@
+
 -include $(LIB_OBJECTS:.o=.d)
 include $(wildcard tests/lib/build.mk)

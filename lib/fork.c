@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-#define _GNU_SOURCE
 #include "fork.h"
 
 #include <pthread.h>
@@ -9,24 +8,46 @@
 #include "region.h"
 #include "ring.h"
 
-/* Writers first: threads that make and drop regions in a loop must not starve fork(). */
-#define GATE_INITIALIZER PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
-
-static pthread_rwlock_t gate = GATE_INITIALIZER;
+/*
+ * Not a pthread_rwlock_t: that cannot be unlocked in a child, because it knows its
+ * writer by thread id, and readers in a loop would starve fork().
+ */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned int inside;
+	bool closed;
+} gate = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.changed = PTHREAD_COND_INITIALIZER,
+};
 
 void fork_gate_enter(void)
 {
-	pthread_rwlock_rdlock(&gate);
+	pthread_mutex_lock(&gate.lock);
+	while (gate.closed)
+		pthread_cond_wait(&gate.changed, &gate.lock);
+	gate.inside++;
+	pthread_mutex_unlock(&gate.lock);
 }
 
 void fork_gate_leave(void)
 {
-	pthread_rwlock_unlock(&gate);
+	pthread_mutex_lock(&gate.lock);
+	if (!--gate.inside && gate.closed)
+		pthread_cond_broadcast(&gate.changed);
+	pthread_mutex_unlock(&gate.lock);
 }
 
 static void before_fork(void)
 {
-	pthread_rwlock_wrlock(&gate);
+	pthread_mutex_lock(&gate.lock);
+	while (gate.closed)		/* by another thread that forks */
+		pthread_cond_wait(&gate.changed, &gate.lock);
+	gate.closed = true;
+	while (gate.inside)
+		pthread_cond_wait(&gate.changed, &gate.lock);
+
 	heap_fork_prepare();
 	region_fork_prepare();
 	ring_fork_prepare();
@@ -37,19 +58,22 @@ static void after_fork_parent(void)
 	ring_fork_parent();
 	region_fork_parent();
 	heap_fork_parent();
-	pthread_rwlock_unlock(&gate);
+
+	gate.closed = false;
+	pthread_cond_broadcast(&gate.changed);
+	pthread_mutex_unlock(&gate.lock);
 }
 
 static void after_fork_child(void)
 {
-	/*
-	 * A read-write lock remembers its writer by thread id, which is another in
-	 * the child: unlocking would take us for a reader.  Nobody else is here.
-	 */
-	gate = (pthread_rwlock_t)GATE_INITIALIZER;
 	ring_fork_child();
 	region_fork_child();
 	heap_fork_child();
+
+	gate.closed = false;
+	/* Its waiters are not here. */
+	pthread_cond_init(&gate.changed, NULL);
+	pthread_mutex_unlock(&gate.lock);
 }
 
 int fork_init(void)

@@ -677,7 +677,6 @@ void heap_fork_child(void)
 {
 	struct arena *arena;
 
-	pthread_mutex_init(&heap.lock, NULL);
 	heap.epoch++;
 	memset(heap.bins, 0, sizeof(heap.bins));
 	memset(heap.bins_used, 0, sizeof(heap.bins_used));
@@ -690,6 +689,7 @@ void heap_fork_child(void)
 	if (heap.spare)
 		arena_condemn(heap.spare);
 	heap.spare = NULL;
+	pthread_mutex_unlock(&heap.lock);
 	drop_condemned();
 }
 

@@ -229,7 +229,7 @@ void region_fork_parent(void)
 
 void region_fork_child(void)
 {
-	pthread_mutex_init(&table.lock, NULL);
+	pthread_mutex_unlock(&table.lock);
 }
 
 /* --- API ---------------------------------------------------------------------- */

@@ -58,18 +58,19 @@ static int ring_setup(struct ring *ring)
 
 	/* Linux 5.6, which also brought IORING_OP_READ. */
 	if (!(params.features & IORING_FEAT_RW_CUR_POS)) {
-		err = -ENOSYS;
-		goto exit_ring;
+		io_uring_queue_exit(&ring->uring);
+		return -ENOSYS;
 	}
-	/* A child must not see the queues: it could only disturb ours. */
-	err = io_uring_ring_dontfork(&ring->uring);
-	if (err)
-		goto exit_ring;
 	return 0;
+}
 
-exit_ring:
+/* Unmap and close it here; another process that has it keeps it. */
+static void ring_drop(struct ring *ring)
+{
+	if (ring->lost)
+		ring->uring.ring_fd = -1;
 	io_uring_queue_exit(&ring->uring);
-	return err;
+	free(ring);
 }
 
 static struct ring *ring_make(void)
@@ -169,12 +170,8 @@ void ring_put(struct ring *ring)
 		*at = ring->next;
 	}
 	pthread_mutex_unlock(&rings.lock);
-	if (!keep) {
-		if (ring->lost)
-			ring->uring.ring_fd = -1;
-		io_uring_queue_exit(&ring->uring);
-		free(ring);
-	}
+	if (!keep)
+		ring_drop(ring);
 	fork_gate_leave();
 }
 
@@ -255,20 +252,18 @@ void ring_fork_parent(void)
 }
 
 /*
- * The rings are the parent's, also those that its other threads are using.  Their
- * queues are not mapped here, so there is nothing to unmap; closing our copy of the
- * descriptor leaves the parent's alone.
+ * The rings are the parent's, also those that its other threads are using: with
+ * queues in shared memory, to be unmapped here and never touched.
  */
 void ring_fork_child(void)
 {
 	struct ring *ring, *next;
 
-	pthread_mutex_init(&rings.lock, NULL);
 	for (ring = rings.all; ring; ring = next) {
 		next = ring->next;
-		close(ring->uring.ring_fd);
-		free(ring);
+		ring_drop(ring);
 	}
 	rings.all = NULL;
 	rings.idle = 0;
+	pthread_mutex_unlock(&rings.lock);
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 #
 # What the libraries export is what the header declares; the header is C and C++.
-# Run where it was built: $(B)/tests/lib/abi.
+# Run where it was built: $(O)/tests/lib/abi.
 set -u
 
 here=$(dirname "$(readlink -f "$0")")

@@ -206,7 +206,7 @@ static void make_own_dev(void)
 		tap_skip("needs root");
 	if (unshare(CLONE_NEWNS))
 		tap_skip("cannot have a mount name space: %s", strerror(errno));
-	CHECK_EQ(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	CHECK_EQ(mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL), 0);
 	if (mount("none", "/dev", "tmpfs", 0, NULL))
 		tap_skip("cannot mount a tmpfs: %s", strerror(errno));
 }

@@ -21,7 +21,7 @@ $(O)/tests/lib/%: $(O)/tests/lib/obj/%.o $(O)/tests/lib/obj/util.o $(O)/lib/libs
 # With the static one, and between it and all that it calls.
 LIBTEST_WRAPPED := calloc reallocarray mmap memfd_create ftruncate fstat fstatfs fcntl open \
 		   read ioctl poll pthread_atfork io_uring_queue_init_params \
-		   io_uring_ring_dontfork io_uring_register_buffers io_uring_submit_and_wait
+		   io_uring_register_buffers io_uring_submit_and_wait
 
 $(O)/tests/lib/fault: $(O)/tests/lib/obj/fault.o $(O)/tests/lib/obj/util.o $(O)/lib/libshmdev.a
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBTEST_WRAPPED:%=-Wl,--wrap=%) $(LIB_LIBS) $(LDFLAGS)
@@ -33,6 +33,7 @@ $(LIBTEST_SCRIPTS:%=$(O)/tests/lib/%): $(O)/tests/lib/%: tests/lib/%.sh
 # What the scripts look at.
 $(O)/tests/lib/abi: $(O)/lib/libshmdev.so $(O)/lib/libshmdev.a $(O)/tests/lib/obj/shmdev.h
 $(O)/tests/lib/examples: $(LIB_EXAMPLES)
+$(O)/tests/lib/man: $(LIB_MAN) $(O)/tests/lib/obj/shmdev.h
 $(O)/tests/lib/obj/shmdev.h: include/shmdev.h
 	@mkdir -p $(@D)
 	install -m 644 $< $@

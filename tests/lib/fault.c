@@ -23,15 +23,14 @@
 enum function {
 	F_CALLOC, F_REALLOCARRAY, F_MMAP, F_MEMFD_CREATE, F_FTRUNCATE, F_FSTAT, F_FSTATFS,
 	F_FCNTL, F_OPEN, F_READ, F_IOCTL, F_POLL, F_PTHREAD_ATFORK,
-	F_RING_INIT, F_RING_DONTFORK, F_RING_REGISTER, F_RING_SUBMIT,
+	F_RING_INIT, F_RING_REGISTER, F_RING_SUBMIT,
 	F_NR,
 };
 
 static const char *const names[F_NR] = {
 	"calloc", "reallocarray", "mmap", "memfd_create", "ftruncate", "fstat", "fstatfs",
 	"fcntl", "open", "read", "ioctl", "poll", "pthread_atfork",
-	"io_uring_queue_init_params", "io_uring_ring_dontfork", "io_uring_register_buffers",
-	"io_uring_submit_and_wait",
+	"io_uring_queue_init_params", "io_uring_register_buffers", "io_uring_submit_and_wait",
 };
 
 /* Faults come only while the library is called, and not in the test's own calls. */
@@ -176,13 +175,6 @@ WRAP(int, io_uring_queue_init_params, unsigned int entries, struct io_uring *rin
 	if (fails(F_RING_INIT))
 		return -ENOMEM;
 	return REAL(io_uring_queue_init_params)(entries, ring, params);
-}
-
-WRAP(int, io_uring_ring_dontfork, struct io_uring *ring)
-{
-	if (fails(F_RING_DONTFORK))
-		return -ENOMEM;
-	return REAL(io_uring_ring_dontfork)(ring);
 }
 
 WRAP(int, io_uring_register_buffers, struct io_uring *ring, const struct iovec *buffers,

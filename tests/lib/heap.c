@@ -448,8 +448,10 @@ static void once(void *block)
 
 static void check_aborts(void (*body)(void *), void *argument, const char *message)
 {
-	char said[256] = "";
+	char said[4096] = "";
+	size_t len = 0;
 	int pipes[2], status;
+	ssize_t got;
 	pid_t child;
 
 	CHECK_EQ(pipe(pipes), 0);
@@ -463,7 +465,8 @@ static void check_aborts(void (*body)(void *), void *argument, const char *messa
 	close(pipes[1]);
 	CHECK_EQ(waitpid(child, &status, 0), child);
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-	CHECK(read(pipes[0], said, sizeof(said) - 1) > 0);
+	while ((got = read(pipes[0], said + len, sizeof(said) - 1 - len)) > 0)
+		len += got;
 	CHECK(strstr(said, "shm_free") && strstr(said, message));
 	close(pipes[0]);
 }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -90,6 +91,8 @@ static inline _Noreturn void tap_skip(const char *format, ...)
 static inline _Noreturn void tap_child(const struct tap_test *test, int reason_fd)
 {
 	tap_reason_fd = reason_fd;
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(TAP_TIMEOUT);
 	test->run();
 	exit(0);
@@ -120,6 +123,8 @@ static inline int tap_run_one(const struct tap_test *test, size_t number)
 	close(pipes[1]);
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
+	/* Nothing that it started outlives it. */
+	kill(-child, SIGKILL);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == TAP_SKIPPED) {
 		len = read(pipes[0], reason, sizeof(reason) - 1);
 		printf("ok %zu %s # SKIP %s\n", number, test->name, len > 0 ? reason : "");

@@ -169,7 +169,9 @@ int in_child(void (*body)(void *), void *argument)
 	CHECK(child >= 0);
 	if (!child) {
 		body(argument);
-		exit(0);
+		/* Not exit(): its handlers are for the parent, who may have threads. */
+		fflush(stdout);
+		_exit(0);
 	}
 	CHECK_EQ(waitpid(child, &status, 0), child);
 	return status;
