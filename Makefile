@@ -22,7 +22,6 @@
 MAKEFLAGS += --no-builtin-rules
 
 O       := build
-B       := $(O)
 VERSION := $(shell cat VERSION)
 PYTHON  ?= /usr/bin/python3
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))

@@ -1,48 +1,48 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 #
-# $(B)/lib/libshmdev.so (a link to libshmdev.so.0) and $(B)/lib/libshmdev.a
+# $(O)/lib/libshmdev.so (a link to libshmdev.so.0) and $(O)/lib/libshmdev.a
 
 LIB_SONAME  := libshmdev.so.0
 LIB_LIBS    := -luring -pthread
 LIB_SOURCES := $(sort $(wildcard lib/*.c))
-LIB_OBJECTS := $(LIB_SOURCES:lib/%.c=$(B)/lib/obj/%.o)
+LIB_OBJECTS := $(LIB_SOURCES:lib/%.c=$(O)/lib/obj/%.o)
 
 .PHONY: lib
-lib: $(B)/lib/libshmdev.so $(B)/lib/libshmdev.a
+lib: $(O)/lib/libshmdev.so $(O)/lib/libshmdev.a
 all: lib
 
-$(B)/lib/obj/%.o: lib/%.c
+$(O)/lib/obj/%.o: lib/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -pthread -c -o $@ $<
 
-$(B)/lib/libshmdev.so.$(VERSION): $(LIB_OBJECTS) lib/shmdev.map
+$(O)/lib/libshmdev.so.$(VERSION): $(LIB_OBJECTS) lib/shmdev.map
 	$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,$(LIB_SONAME) -Wl,-z,defs \
 		-Wl,--version-script,lib/shmdev.map $(LDFLAGS) -o $@ $(LIB_OBJECTS) $(LIB_LIBS)
 
-$(B)/lib/$(LIB_SONAME): $(B)/lib/libshmdev.so.$(VERSION)
+$(O)/lib/$(LIB_SONAME): $(O)/lib/libshmdev.so.$(VERSION)
 	ln -sf $(<F) $@
 
-$(B)/lib/libshmdev.so: $(B)/lib/$(LIB_SONAME)
+$(O)/lib/libshmdev.so: $(O)/lib/$(LIB_SONAME)
 	ln -sf $(<F) $@
 
 # One object, in which all but the API is local: the library's own names cannot clash
 # with those of a program that it is linked into.  Position-independent, so that a
 # shared object can take it in.  Its user links $(LIB_LIBS).
-$(B)/lib/obj/libshmdev.whole.o: $(LIB_OBJECTS)
+$(O)/lib/obj/libshmdev.whole.o: $(LIB_OBJECTS)
 	$(LD) -r -o $@ $(LIB_OBJECTS)
 	objcopy --localize-hidden $@
 
-$(B)/lib/libshmdev.a: $(B)/lib/obj/libshmdev.whole.o
+$(O)/lib/libshmdev.a: $(O)/lib/obj/libshmdev.whole.o
 	rm -f $@
 	$(AR) rcs $@ $<
 
 # The examples, as a program of somebody else's would be built.
-LIB_EXAMPLES := $(patsubst lib/examples/%.c,$(B)/lib/examples/%,$(wildcard lib/examples/*.c))
+LIB_EXAMPLES := $(patsubst lib/examples/%.c,$(O)/lib/examples/%,$(wildcard lib/examples/*.c))
 all: $(LIB_EXAMPLES)
 
-$(B)/lib/examples/%: lib/examples/%.c $(B)/lib/libshmdev.so
+$(O)/lib/examples/%: lib/examples/%.c $(O)/lib/libshmdev.so
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -Wall -Wextra -Werror -Iinclude -o $@ $< -L$(B)/lib -lshmdev \
+	$(CC) $(CFLAGS) -Wall -Wextra -Werror -Iinclude -o $@ $< -L$(O)/lib -lshmdev \
 		-Wl,-rpath,'$$ORIGIN/..'
 
 -include $(LIB_OBJECTS:.o=.d)

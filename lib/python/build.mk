@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 #
-# The CPython binding: $(B)/python/shmdev, a package for $(PYTHON).
+# The CPython binding: $(O)/python/shmdev, a package for $(PYTHON).
 # Extensions of several interpreters can stand in it side by side.
 
 PY_TAG     := $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
 PY_INCLUDE := $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 PY_MACHINE := $(shell $(CC) -dumpmachine)
 
-PY_OUT := $(B)/python/shmdev
-PY_OBJ := $(B)/obj/python$(basename $(PY_TAG))
+PY_OUT := $(O)/python/shmdev
+PY_OBJ := $(O)/obj/python$(basename $(PY_TAG))
 PY_EXT := $(PY_OUT)/_shmdev$(PY_TAG)
 
 PY_SRC     := $(filter-out %/kernels.c,$(wildcard lib/python/src/*.c))
@@ -38,7 +38,7 @@ $(PY_OBJ)/kernels_%.o: lib/python/src/kernels.c
 	$(CC) $(ALL_CFLAGS) -O3 -fPIC -fvisibility=hidden $(PY_KERNEL_FLAGS_$*) \
 		-DKERNELS=kernels_$* -c -o $@ $<
 
-$(PY_EXT): $(PY_OBJS) $(B)/lib/libshmdev.a
+$(PY_EXT): $(PY_OBJS) $(O)/lib/libshmdev.a
 	@mkdir -p $(@D)
 	$(CC) -shared $(LDFLAGS) -Wl,--exclude-libs,ALL -o $@ $^ -luring
 

@@ -6,14 +6,11 @@ All ways end with a write to each page that could fault (2 MiB, or 4 KiB without
 pages).  The pool's own work, done before, is told apart: it is part of the price.
 """
 
-import glob
-import os
-
+import pool
 from harness import Report, Tool, ToolCase, seconds
 
 TOOL = 'build/tests/bench/region'
 SIZES = (2, 64, 256)
-POOL_MB = '/sys/module/shmdev/parameters/pool_mb'
 NR_HUGEPAGES = '/proc/sys/vm/nr_hugepages'
 SHMEM_THP = '/sys/kernel/mm/transparent_hugepage/shmem_enabled'
 
@@ -41,21 +38,6 @@ class Setting:
                 file.write(self.old)
 
 
-def pool_cpu():
-    """Seconds that the pool's threads have run."""
-    total = 0
-    for path in glob.glob('/proc/[0-9]*/comm'):
-        try:
-            with open(path, encoding='utf-8') as file:
-                if not file.read().startswith('shmdev_pool'):
-                    continue
-            with open(os.path.join(os.path.dirname(path), 'schedstat'), encoding='utf-8') as file:
-                total += int(file.read().split()[0])
-        except OSError:
-            continue
-    return total / 1e9
-
-
 def measure(report, mib):
     device = Tool([TOOL], {'SHMDEV_BACKEND': 'device'})
     plain = Tool([TOOL])
@@ -68,10 +50,10 @@ def measure(report, mib):
     ]
     hugepages = str(mib // 2 + 8)
     with Setting(NR_HUGEPAGES, hugepages), Setting(SHMEM_THP, 'advise'):
-        with Setting(POOL_MB, str(mib + 64)):
-            before = pool_cpu()
+        with Setting(pool.POOL_MB, str(mib + 64)):
+            before = pool.cpu()
             results = report.group(f'{mib} MiB ready to write', cases)
-            spent = pool_cpu() - before
+            spent = pool.cpu() - before
             pooled = cases[-1].details
             if 'shmdev, from pool' in results and spent:
                 # The warm-up filled the pool anew too, and the target itself was filled once.
@@ -79,7 +61,7 @@ def measure(report, mib):
                 report.remark(f'beside that, CPU time of the pool for each {mib} MiB: about '
                               f'{seconds(spent / runs)}; giving back: '
                               f'{seconds(sorted(d["put"] for d in pooled)[len(pooled) // 2])}')
-        with Setting(POOL_MB, '0'):
+        with Setting(pool.POOL_MB, '0'):
             report.group(f'{mib} MiB ready to write, pool empty', [
                 ToolCase('memfd + MFD_HUGETLB', plain, f'hugetlb {mib}', 'reserved before'),
                 ToolCase('shmdev, on a miss', device, f'shmdev {mib}'),

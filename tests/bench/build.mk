@@ -8,7 +8,7 @@ all: $(BENCH_TOOLS)
 
 $(O)/tests/bench/%: tests/bench/%.c $(O)/lib/libshmdev.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -luring
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) -luring
 
 -include $(BENCH_TOOLS:=.d)
 

@@ -230,26 +230,15 @@ class Report:
     def _print(self, *words):
         print(*words, file=self.out, flush=True)
 
-    def progress(self, text):
-        """A sign of life, for people only."""
-        if sys.stderr.isatty():
-            print(f'\r\033[K  … {text}', end='', file=sys.stderr, flush=True)
-
-    def done(self):
-        if sys.stderr.isatty():
-            print('\r\033[K', end='', file=sys.stderr, flush=True)
-
     def group(self, title, cases, reference=None, **options):
         """Measure cases and print them beside reference, the first if not named.
 
         The ratio is how many times faster than the reference a case is.
         """
-        self.progress(title)
+        self._print(f'\n{title}')
         results, reasons = measure(cases, **options)
-        self.done()
         base = results.get(reference or cases[0].name)
         width = max(len(case.name) for case in cases)
-        self._print(f'\n{title}')
         for case in cases:
             if case.name in reasons:
                 self._print(f'  {case.name:{width}}  unavailable: {reasons[case.name]}')

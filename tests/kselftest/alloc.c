@@ -225,7 +225,7 @@ TEST_F(alloc, close_on_exec)
 /* Used memory never comes back dirty, whichever way it went. */
 TEST_F(alloc, always_zero)
 {
-	for (int round = 0; round < 40; round++) {
+	for (int round = 0; round < 16; round++) {
 		int fd = alloc(self->dev, 16 * HUGE);
 		char *p;
 

@@ -49,7 +49,7 @@ FIXTURE_TEARDOWN(fragment)
 	close(self->dev);
 }
 
-TEST_F_TIMEOUT(fragment, smaller_pages, 300)
+TEST_F(fragment, smaller_pages)
 {
 	struct shmdev_alloc a = { .size = REGION };
 	struct shmdev_query q;

@@ -21,6 +21,10 @@
 
 #include "kselftest_harness.h"
 
+/* The harness gives 30 seconds, which is little for gigabytes and an emulated processor. */
+#undef TEST_F
+#define TEST_F(fixture, test) TEST_F_TIMEOUT(fixture, test, 300)
+
 #define DEVICE		"/dev/shmdev"
 #define PARAM_POOL_MB	"/sys/module/shmdev/parameters/pool_mb"
 #define HUGE		(2UL << 20)

@@ -4,9 +4,6 @@
 import ctypes
 import math
 import warnings
-from multiprocessing.sharedctypes import RawArray as StockArray
-
-import shmdev
 
 try:
     import numpy

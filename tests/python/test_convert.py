@@ -17,11 +17,21 @@ import threading
 import time
 import sys
 import unittest
+from multiprocessing.sharedctypes import RawArray as StockArray
 
 import tap
+from tap import THOROUGH, part_of
 from shmdev import RawArray
 from shmdev import _shmdev
-from stock import NUMBERS, Overlay, StockArray, assign, construct, items, numpy, outcome
+from stock import (
+    NUMBERS,
+    Overlay,
+    assign,
+    construct,
+    items,
+    numpy,
+    outcome,
+)
 
 EDGES = [0, 1, 2, 127, 128, 255, 256, 32767, 32768, 65535, 2**24 + 1, 2**31 - 1, 2**31, 2**32 - 1,
          2**53 + 1, 2**62 + 2**38 + 1, 2**63 - 1, 2**63, 2**64 - 1]
@@ -85,14 +95,14 @@ class Builtin(Differential):
     def native_sources(self):
         for code in "bBhHiIlLqQ":
             values = integers(8 * array.array(code).itemsize, code.islower())
-            yield array.array(code, values), values
+            yield array.array(code, values)
         for code in "fd":
             with_room = [v for v in FLOAT_EDGES if code == "d" or abs(v) < 3.5e38 or v != v
                          or v in (float("inf"), float("-inf"))]
-            yield array.array(code, with_room), None
+            yield array.array(code, with_room)
 
     def test_pairs(self):
-        for (source, _), ctype in itertools.product(self.native_sources(), DESTINATIONS):
+        for source, ctype in part_of(itertools.product(self.native_sources(), DESTINATIONS)):
             self.check(ctype, source)
             self.check(ctype, memoryview(source))
 
@@ -108,7 +118,7 @@ class Builtin(Differential):
         class MyInt(ctypes.c_int):
             pass
 
-        for source_type in DESTINATIONS + (MyInt,):
+        for source_type in part_of(DESTINATIONS + (MyInt,)):
             fill = b"A" if source_type is ctypes.c_char else "A" if source_type is ctypes.c_wchar else 3
             source = (source_type * 3)(fill, fill, fill)
             shared = RawArray(source_type, [fill] * 3)
@@ -146,7 +156,8 @@ class Builtin(Differential):
         except ImportError:
             self.skipTest("this interpreter has no _testbuffer")
         values = [0, 1, 2, 100]
-        for order, code in itertools.product(("", "@", "=", "<", ">", "!"), "?bBhHiIlLqQnNefd"):
+        orders = ("", "@", "=", "<", ">", "!")
+        for order, code in part_of(itertools.product(orders, "?bBhHiIlLqQnNefd")):
             if code in "nN" and order not in ("", "@"):
                 continue
             source = _testbuffer.ndarray(values, shape=[4], format=order + code)
@@ -193,7 +204,8 @@ class Builtin(Differential):
     def test_slices(self):
         source = array.array("q", range(2**31 - 3, 2**31 + 4))
         bounds = (None, 0, 1, 3, 6, 7, 9, -1, -3, -7, -9)
-        for start, stop, step in itertools.product(bounds, bounds, (None, 1, 2, 3, -1, -2, -7, 100)):
+        steps = (None, 1, 2, 3, -1, -2, -7, 100)
+        for start, stop, step in part_of(itertools.product(bounds, bounds, steps)):
             key = slice(start, stop, step)
             fitting = len(range(*key.indices(7)))
             for data in (source[:fitting], memoryview(source)[:fitting], list(source[:fitting]),
@@ -239,7 +251,7 @@ class Builtin(Differential):
     def test_random(self):
         seed = random.SystemRandom().randrange(2**32)
         chance = random.Random(seed)
-        for _ in range(4000):
+        for _ in part_of(range(4000)):
             with self.subTest(seed=seed):
                 self.random_case(chance)
 
@@ -348,7 +360,7 @@ class Numpy(Differential):
         yield numpy.array([(1, 2.0)], [("a", "i4"), ("b", "f8")])
 
     def test_pairs(self):
-        for source, ctype in itertools.product(self.arrays(), DESTINATIONS):
+        for source, ctype in part_of(itertools.product(self.arrays(), DESTINATIONS)):
             swapped = source.astype(source.dtype.newbyteorder())
             readonly = source.copy()
             readonly.flags.writeable = False
@@ -357,7 +369,7 @@ class Numpy(Differential):
                 self.check(ctype, s)
 
     def test_halves(self):
-        every = numpy.arange(65536, dtype="u2").view("e")
+        every = numpy.arange(0, 65536, 1 if THOROUGH else 41, dtype="u2").view("e")
         for ctype in (ctypes.c_float, ctypes.c_double, ctypes.c_bool):
             self.check(ctype, every)
         self.check(ctypes.c_float, every.astype(">e"))
@@ -437,7 +449,7 @@ class Numpy(Differential):
 
     def test_values_of_two_bytes(self):
         """Every vector lane and tail of the kernels, in all sizes of the results."""
-        every = numpy.arange(0, 65536, 17, dtype="u2")
+        every = numpy.arange(0, 65536, 17 if THOROUGH else 501, dtype="u2")
         for dtype in ("u2", "i2", "e", ">i2"):
             source = every.view(dtype)
             for ctype in NUMBERS:

@@ -13,6 +13,7 @@ import tap
 import shmdev
 from shmdev import RawArray, RawValue, _classes
 from stock import Point, numpy
+from tap import THOROUGH
 
 
 def resident():
@@ -23,6 +24,7 @@ def resident():
 class Memory(unittest.TestCase):
     def check(self, function, repeats, allowed=1 << 20):
         """After a warm-up of the same length the resident set stands still."""
+        repeats //= 1 if THOROUGH else 10
         for _ in range(repeats):
             function()
         gc.collect()
@@ -99,7 +101,7 @@ class Memory(unittest.TestCase):
             RawArray(ctypes.c_short, n)
         gc.collect()
         before, entries = resident(), len(_classes.entries)
-        for n in range(100_000):
+        for n in range(100_000 if THOROUGH else 10_000):
             RawArray(ctypes.c_byte, n)
         gc.collect()
         self.assertLess(resident() - before, 2 << 20)

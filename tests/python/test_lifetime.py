@@ -17,7 +17,7 @@ import unittest
 
 import tap
 import shmdev
-from shmdev import RawArray, RawValue
+from shmdev import RawArray
 from shmdev import _shmdev
 from stock import numpy
 

@@ -3,6 +3,7 @@
 
 import ctypes
 import gc
+import importlib.util
 import multiprocessing
 import os
 import pickle
@@ -13,9 +14,16 @@ import tap
 import shmdev
 from shmdev import RawArray, RawValue
 from shmdev import _shmdev
-from stock import Point, numpy
 
 TIMEOUT = 60
+
+
+# Each child imports this file: what is slow to import is imported where it is used.
+HAS_NUMPY = importlib.util.find_spec("numpy") is not None
+
+
+class Point(ctypes.Structure):
+    _fields_ = [("x", ctypes.c_int), ("y", ctypes.c_double)]
 
 
 class Named(ctypes.c_int * 3):
@@ -257,7 +265,7 @@ class Methods:
             with self.assertRaisesRegex(TypeError, "not in shared memory"):
                 child.start()
 
-    @unittest.skipUnless(numpy, "no numpy for this interpreter")
+    @unittest.skipUnless(HAS_NUMPY, "no numpy for this interpreter")
     def test_numpy_view_of_received(self):
         a = RawArray("d", 1000)
         self.run_child(numpy_fill, a)
@@ -274,6 +282,8 @@ def check_and_leave(a):
 
 
 def numpy_fill(a):
+    import numpy
+
     view = numpy.asarray(a)
     del a
     gc.collect()

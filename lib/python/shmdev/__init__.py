@@ -11,7 +11,6 @@ first use, forces one kind of memory; without it the best that can serve is take
 
 from ._classes import RawValue
 from ._fill import fill, fill_batch
-from ._info import Info, info
-from ._shmdev import RawArray, __version__
+from ._shmdev import Info, RawArray, __version__, info
 
 __all__ = ["Info", "RawArray", "RawValue", "__version__", "fill", "fill_batch", "info"]

@@ -7,13 +7,18 @@ to fields of structures, from_buffer.  RawArray (in C) looks into entries for a 
 and asks entry() for one that is not there.
 """
 
+from __future__ import annotations
+
 import ctypes
 import weakref
-from typing import Any, Dict, Tuple, Type
 
 from . import _shmdev
 
-typecodes: Dict[str, Any] = {
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+typecodes: dict[str, Any] = {
     "c": ctypes.c_char,
     "u": ctypes.c_wchar,
     "b": ctypes.c_byte,
@@ -70,10 +75,10 @@ class SharedNumbers(_shmdev.FastArray, SharedData):
 # (ctype, length) -> (weak reference to the class, size in bytes, number, swapped).
 # The length is None for a single value.  An entry goes when its class does: a class
 # lives as long as an array of it, or until the garbage collector comes.
-entries: Dict[Tuple[Any, Any], Tuple[Any, int, int, bool]] = {}
+entries: dict[tuple[Any, Any], tuple[Any, int, int, bool]] = {}
 
 
-def _format_number(ctype: Any) -> Tuple[int, bool]:
+def _format_number(ctype: Any) -> tuple[int, bool]:
     """What items of ctype are to the conversions in C."""
     if isinstance(ctype, _SimpleType) and ctype._type_ in _NUMBERS:
         item = memoryview(ctype.from_buffer_copy(bytes(ctypes.sizeof(ctype))))
@@ -90,7 +95,7 @@ def _plain_array(base: Any) -> bool:
     )
 
 
-def entry(ctype: Any, length: Any) -> Tuple[Type[Any], int, int, bool]:
+def entry(ctype: Any, length: Any) -> tuple[type[Any], int, int, bool]:
     """Find or make the class of length items of ctype, or of a single one.
 
     As in entries, with the class itself in the first place.

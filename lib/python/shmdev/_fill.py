@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 """Files into shared memory."""
 
+from __future__ import annotations
+
 import os
-from typing import Any, Iterable, List, Optional, Tuple, Union
 
 from . import _shmdev
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterable
 
 
 def _descriptor(file: Any) -> int:
@@ -15,7 +20,7 @@ def _error(err: int) -> OSError:
     return OSError(err, f"shm_fill: {os.strerror(err)}")
 
 
-def fill(dest: Any, file: Any, offset: Optional[int] = 0) -> int:
+def fill(dest: Any, file: Any, offset: int | None = 0) -> int:
     """Read from file into dest, as many bytes as dest has; return how many came.
 
     dest is a contiguous writable buffer in shared memory of this package: an array, a
@@ -36,8 +41,8 @@ def fill(dest: Any, file: Any, offset: Optional[int] = 0) -> int:
 
 
 def fill_batch(
-    requests: Iterable[Tuple[Any, Any, Optional[int]]], *, return_exceptions: bool = False
-) -> List[Union[int, OSError]]:
+    requests: Iterable[tuple[Any, Any, int | None]], *, return_exceptions: bool = False
+) -> list[int | OSError]:
     """Do many fills at once: requests are (dest, file, offset), each as for fill().
 
     They are done in no particular order, but those with offset None on one descriptor
@@ -47,7 +52,7 @@ def fill_batch(
 
     New in version 0.1.
     """
-    results: List[Union[int, OSError]] = [
+    results: list[int | OSError] = [
         count if count >= 0 else _error(-count)
         for count in _shmdev.fill(
             [(dest, _descriptor(file), offset) for dest, file, offset in requests]

@@ -6,16 +6,21 @@ the region travels as a descriptor.  Nothing is registered with multiprocessing:
 reducer for a class would keep the class for ever.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import sys
 from multiprocessing import context, reduction
-from typing import Any, Tuple
 
 from . import _classes, _shmdev
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def reduce_data(data: Any) -> Tuple[Any, ...]:
+
+def reduce_data(data: Any) -> tuple[Any, ...]:
     """__reduce_ex__() of shared arrays and values."""
     if context.get_spawning_popen() is None:
         raise RuntimeError(
@@ -61,7 +66,7 @@ def _undescribe(description: Any) -> Any:
     return description
 
 
-def reduce_region(region: Any) -> Tuple[Any, ...]:
+def reduce_region(region: Any) -> tuple[Any, ...]:
     """__reduce__() of regions: a duplicate of the descriptor."""
     context.assert_spawning(region)
     return _rebuild_region, (reduction.DupFd(region.fileno()),)

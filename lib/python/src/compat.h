@@ -9,6 +9,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <structmember.h>
+#include <structseq.h>
 #if PY_VERSION_HEX < 0x030B0000
 #include <longintrepr.h>
 #endif

@@ -1,10 +1,59 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-/* What the library says of itself; shmdev/_info.py makes a class of it. */
+/* info(): what the library says of itself. */
 #include "shmdevmodule.h"
 
-static PyObject *info_get(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyStructSequence_Field info_fields[] = {
+	{ "backend", "where the next region comes from: device, hugetlb, thp or memfd" },
+	{ "fill_engine", "how fill() reads: fixed or ring (io_uring), or preadv" },
+	{ "page_size", "bytes in a page of such a region" },
+	{ "regions", "regions mapped now" },
+	{ "region_bytes", "their total size" },
+	{ "blocks", "live blocks: arrays and values" },
+	{ "block_bytes", "their total size" },
+	{ "unavailable", "dict: why each better backend is not in use, best first" },
+	{ NULL, NULL },
+};
+
+PyStructSequence_Desc info_desc = {
+	.name = "shmdev.Info",
+	.doc = "What info() found.",
+	.fields = info_fields,
+	.n_in_sequence = sizeof(info_fields) / sizeof(info_fields[0]) - 1,
+};
+
+static int probe(int backend, char *reason, size_t size)
+{
+	int err;
+
+	Py_BEGIN_ALLOW_THREADS
+	reason[0] = '\0';
+	err = shmdev_backend_probe(backend, reason, size);
+	Py_END_ALLOW_THREADS
+	return err;
+}
+
+/* {backend: reason} of all that are better than @used. */
+static PyObject *info_unavailable(int used)
+{
+	PyObject *reasons = PyDict_New();
+	char reason[256];
+
+	for (int backend = 0; reasons && backend < used; backend++) {
+		PyObject *text;
+
+		probe(backend, reason, sizeof(reason));
+		text = PyUnicode_FromString(reason);
+		if (!text || PyDict_SetItemString(reasons, shmdev_backend_name(backend), text) < 0)
+			Py_CLEAR(reasons);
+		Py_XDECREF(text);
+	}
+	return reasons;
+}
+
+static PyObject *info_get(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
 	struct shmdev_info info;
+	PyObject *result;
 	int err;
 
 	Py_BEGIN_ALLOW_THREADS
@@ -12,13 +61,25 @@ static PyObject *info_get(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignor
 	Py_END_ALLOW_THREADS
 	if (err)
 		return error_set_backend("shmdev_info_get", -err);
-	return Py_BuildValue("(ssKKKKK)", shmdev_backend_name(info.backend),
-			     shmdev_fill_engine_name(info.fill_engine),
-			     (unsigned long long)info.page_size,
-			     (unsigned long long)info.regions,
-			     (unsigned long long)info.region_bytes,
-			     (unsigned long long)info.blocks,
-			     (unsigned long long)info.block_bytes);
+
+	result = PyStructSequence_New(module_state(module)->info_type);
+	if (!result)
+		return NULL;
+	PyObject *const values[] = {
+		PyUnicode_FromString(shmdev_backend_name(info.backend)),
+		PyUnicode_FromString(shmdev_fill_engine_name(info.fill_engine)),
+		PyLong_FromUnsignedLongLong(info.page_size),
+		PyLong_FromUnsignedLongLong(info.regions),
+		PyLong_FromUnsignedLongLong(info.region_bytes),
+		PyLong_FromUnsignedLongLong(info.blocks),
+		PyLong_FromUnsignedLongLong(info.block_bytes),
+		info_unavailable(info.backend),
+	};
+	for (size_t i = 0; i < Py_ARRAY_LENGTH(values); i++)
+		PyStructSequence_SetItem(result, i, values[i]);
+	if (PyErr_Occurred())
+		Py_CLEAR(result);
+	return result;
 }
 
 static PyObject *info_probe(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
@@ -27,14 +88,10 @@ static PyObject *info_probe(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ign
 	char reason[256];
 
 	for (int backend = 0; list && backend < SHMDEV_BACKEND_NR; backend++) {
-		PyObject *entry;
-		int err;
+		int err = probe(backend, reason, sizeof(reason));
+		PyObject *entry = Py_BuildValue("(sis)", shmdev_backend_name(backend), -err,
+						reason);
 
-		Py_BEGIN_ALLOW_THREADS
-		reason[0] = '\0';
-		err = shmdev_backend_probe(backend, reason, sizeof(reason));
-		Py_END_ALLOW_THREADS
-		entry = Py_BuildValue("(sis)", shmdev_backend_name(backend), -err, reason);
 		if (!entry || PyList_Append(list, entry) < 0)
 			Py_CLEAR(list);
 		Py_XDECREF(entry);
@@ -42,10 +99,20 @@ static PyObject *info_probe(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ign
 	return list;
 }
 
+PyDoc_STRVAR(info_doc,
+"info()\n--\n\n"
+"Tell what memory this process gets, and why none better.\n"
+"\n"
+"The result has the fields backend, fill_engine, page_size, regions, region_bytes,\n"
+"blocks, block_bytes and unavailable; see Info.\n"
+"\n"
+"Makes no region.  Raises OSError where no backend can serve, with its errno.  Any\n"
+"thread may call this; after a fork the child counts what it inherited.\n"
+"\n"
+"New in version 0.1.");
+
 PyMethodDef info_methods[] = {
-	{ "info", info_get, METH_NOARGS,
-	  "info($module, /)\n--\n\n"
-	  "(backend, fill_engine, page_size, regions, region_bytes, blocks, block_bytes)" },
+	{ "info", info_get, METH_NOARGS, info_doc },
 	{ "probe", info_probe, METH_NOARGS,
 	  "probe($module, /)\n--\n\n"
 	  "[(backend, errno or 0, why not)], best backend first." },

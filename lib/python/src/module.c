@@ -65,6 +65,9 @@ static int module_exec(PyObject *module)
 	    module_add_type(module, &region_spec, &state->region_type) < 0 ||
 	    module_add_type(module, &fast_spec, &state->fast_type) < 0)
 		return -1;
+	state->info_type = PyStructSequence_NewType(&info_desc);
+	if (!state->info_type || PyModule_AddType(module, state->info_type) < 0)
+		return -1;
 	for (size_t i = 0; i < Py_ARRAY_LENGTH(methods); i++)
 		if (PyModule_AddFunctions(module, methods[i]) < 0)
 			return -1;
@@ -80,6 +83,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 	Py_VISIT(state->block_type);
 	Py_VISIT(state->region_type);
 	Py_VISIT(state->fast_type);
+	Py_VISIT(state->info_type);
 	Py_VISIT(state->array_type);
 	Py_VISIT(state->regions);
 	Py_VISIT(state->classes);
@@ -95,6 +99,7 @@ static int module_clear(PyObject *module)
 	Py_CLEAR(state->block_type);
 	Py_CLEAR(state->region_type);
 	Py_CLEAR(state->fast_type);
+	Py_CLEAR(state->info_type);
 	Py_CLEAR(state->array_type);
 	Py_CLEAR(state->regions);
 	Py_CLEAR(state->classes);

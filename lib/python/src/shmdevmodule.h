@@ -17,6 +17,7 @@ struct module_state {
 	PyTypeObject *block_type;
 	PyTypeObject *region_type;
 	PyTypeObject *fast_type;
+	PyTypeObject *info_type;
 
 	/* ctypes.Array, and what its own slots do */
 	PyTypeObject *array_type;
@@ -95,6 +96,7 @@ extern PyMethodDef region_methods[];	/* of the module */
 
 /* --- info.c --- */
 
+extern PyStructSequence_Desc info_desc;
 extern PyMethodDef info_methods[];
 
 /* --- fill.c --- */
