@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 import ctypes
+import sys
 from _typeshed import structseq
-from typing import Any, Callable, Collection, Iterable, TypeVar, final, overload
+from typing import Any, Callable, Collection, Final, Iterable, TypeVar, final, overload
 
 _CT = TypeVar("_CT", bound=ctypes._CData)
 
@@ -19,6 +20,18 @@ class FastArray: ...
 
 @final
 class Info(structseq[Any], tuple[str, str, int, int, int, int, int, dict[str, str]]):
+    if sys.version_info >= (3, 10):
+        __match_args__: Final = (
+            "backend",
+            "fill_engine",
+            "page_size",
+            "regions",
+            "region_bytes",
+            "blocks",
+            "block_bytes",
+            "unavailable",
+        )
+
     @property
     def backend(self) -> str: ...
     @property
