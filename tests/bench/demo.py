@@ -47,7 +47,7 @@ def share(report, n):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--name', default='demo', help='of the JSON file')
+    parser.add_argument('--name', help='of the JSON file; none without')
     parser.add_argument('--regions', action='store_true', help='measure bare regions too')
     arguments = parser.parse_args()
 
@@ -64,7 +64,8 @@ def main():
     if arguments.regions:
         bench_region.measure(report, 256)
     report.remark(f'{checked:,} elements compared, all equal')
-    print('  written:', report.save('build/bench', arguments.name))
+    if arguments.name:
+        print('  written:', report.save('build/bench', arguments.name))
 
 
 if __name__ == '__main__':
