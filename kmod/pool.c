@@ -31,6 +31,7 @@
 #include <linux/vmstat.h>
 #include <linux/wait.h>
 
+#include "compat/mm.h"
 #include "compat/shrinker.h"
 #include "pool.h"
 
@@ -143,11 +144,12 @@ static struct folio *pool_pop(struct pool_node *node, unsigned long keep)
 	return folio;
 }
 
+/* The flags of all the pages are much to read: not while nothing has ever failed. */
 static bool pool_poisoned(struct folio *folio)
 {
 	unsigned int i;
 
-	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+	if (!shmdev_node_has_failed(folio_nid(folio)))
 		return false;
 	for (i = 0; i < HPAGE_PMD_NR; i++)
 		if (PageHWPoison(folio_page(folio, i)))
