@@ -81,9 +81,14 @@ static ssize_t file_write(struct address_space *mapping, loff_t pos, struct iov_
 	struct folio *folio = filemap_get_folio(mapping, pos >> PAGE_SHIFT);
 	size_t offset, bytes, copied;
 
-	/* What memory failure has taken out or marked. */
+	/* Memory failure has taken it out. */
 	if (IS_ERR_OR_NULL(folio))
 		return -EIO;
+	/* Then somebody has tried to read it; or it could not be taken out. */
+	if (!folio_test_uptodate(folio) || shmdev_memory_broken(folio)) {
+		folio_put(folio);
+		return -EIO;
+	}
 	offset = offset_in_folio(folio, pos);
 	bytes = min(iov_iter_count(from), folio_size(folio) - offset);
 	copied = copy_page_from_iter(&folio->page, offset, bytes, from);

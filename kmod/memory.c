@@ -220,7 +220,7 @@ static void memory_replace_folio(struct folio *old, struct folio *new)
 	folio_put(new);
 }
 
-static bool memory_broken(struct folio *folio)
+bool shmdev_memory_broken(struct folio *folio)
 {
 	return folio_test_hwpoison(folio) ||
 	       (folio_test_large(folio) && folio_test_has_hwpoisoned(folio));
@@ -238,21 +238,30 @@ static int memory_zero_folio(struct folio *folio, loff_t start, loff_t end)
 	loff_t pos = folio_pos(folio);
 	size_t from = max(start, pos) - pos;
 	size_t to = min_t(loff_t, end - pos, folio_size(folio));
+	bool whole = to - from == folio_size(folio);
 	struct folio *new = NULL;
 
-	if (to - from == HPAGE_PMD_SIZE && memory_unmap_idle(folio))
+	if (whole && folio_order(folio) == HPAGE_PMD_ORDER && memory_unmap_idle(folio))
 		new = shmdev_pool_take(folio_nid(folio));
 	if (new) {
 		memory_replace_folio(folio, new);
 		return 0;
 	}
-	if (memory_broken(folio))
+	/* One that is not uptodate is in the place of a broken one, see below. */
+	if (shmdev_memory_broken(folio) || (!whole && !folio_test_uptodate(folio)))
 		return -EHWPOISON;
 	folio_zero_range(folio, from, to - from);
+	if (whole) {
+		folio_mark_uptodate(folio);
+		folio_mark_dirty(folio);
+	}
 	return 0;
 }
 
-/* Memory failure has taken the page out: a zeroed one mends the region. */
+/*
+ * Memory failure has taken the page out: a zeroed one mends the region.  Whoever tried to
+ * read it has already put a new one there, which could not be read.
+ */
 static int memory_mend(struct address_space *mapping, loff_t pos, loff_t end)
 {
 	struct folio *folio;

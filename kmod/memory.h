@@ -6,6 +6,7 @@
 #include <linux/types.h>
 
 struct address_space;
+struct folio;
 
 struct shmdev_memory_request {
 	u64 size;		/* a multiple of HPAGE_PMD_SIZE */
@@ -26,6 +27,9 @@ bool shmdev_memory_may_take(u64 size);
  * -ENOMEM, or -EINTR for a fatal signal; what has been put in stays.
  */
 int shmdev_memory_populate(struct address_space *mapping, struct shmdev_memory_request *req);
+
+/* Whether memory failure has marked a page of @folio and could not take it out. */
+bool shmdev_memory_broken(struct folio *folio);
 
 /*
  * Zero [@start, @end).  The caller holds the inode's lock.  -EINTR for a fatal signal;

@@ -119,7 +119,7 @@ TEST_F(life, regions_outlive_device_descriptors)
 TEST_F(life, again_and_again)
 {
 	close(self->dev);
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < soak(50); i++) {
 		int dev, fd;
 		char *p;
 
@@ -151,7 +151,7 @@ TEST_F(life, removal_against_users)
 	pid_t pid;
 
 	close(self->dev);
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < soak(100); i++) {
 		pid = fork();
 		if (!pid) {
 			int dev = device_open();

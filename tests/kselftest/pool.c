@@ -7,21 +7,6 @@ FIXTURE(pool) {
 	long pool_mb;
 };
 
-static int set_pool_mb(long mb)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%ld", mb);
-	return write_file(PARAM_POOL_MB, text);
-}
-
-static bool pool_is(int dev, uint64_t bytes)
-{
-	struct shmdev_query q;
-
-	return !query(dev, &q) && q.pool_bytes == bytes;
-}
-
 FIXTURE_SETUP(pool)
 {
 	self->dev = device_open();
