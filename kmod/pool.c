@@ -44,6 +44,8 @@
 
 struct pool_node {
 	int nid;
+	u64 first_page;			/* its place among the pages of all nodes with a pool */
+	u64 nr_pages;
 	struct task_struct *thread;
 	spinlock_t lock;		/* guards folios and nr */
 	struct list_head folios;	/* by folio->lru */
@@ -57,7 +59,7 @@ struct pool_node {
 static struct pool_node *pool_nodes[MAX_NUMNODES];
 static struct shrinker *pool_shrinker;
 /* Memory of all nodes with a pool. */
-static u64 pool_present_pages;
+static u64 pool_nr_pages;
 
 /* Static, so that writing the parameter needs none of the above. */
 static DECLARE_WAIT_QUEUE_HEAD(pool_wait);
@@ -107,12 +109,17 @@ static const struct kernel_param_ops pool_mb_ops = {
 module_param_cb(pool_mb, &pool_mb_ops, &pool_mb, 0644);
 MODULE_PARM_DESC(pool_mb, "MiB of zeroed huge pages to hold ready, all nodes together; 0 holds none (default: 1/16 of memory, at most 1024)");
 
-/* Huge pages that @node should hold: of the whole, its share of memory. */
+/*
+ * Huge pages that @node should hold: of the whole, its share of memory.  As a difference
+ * of sums, so that all of them together are the whole, however it is rounded.
+ */
 static unsigned long pool_target(const struct pool_node *node)
 {
-	u64 pages = (u64)pool_mb_now() * SZ_1M >> HPAGE_PMD_SHIFT;
+	u64 target = (u64)pool_mb_now() * SZ_1M >> HPAGE_PMD_SHIFT;
+	u64 last_page = node->first_page + node->nr_pages;
 
-	return mul_u64_u64_div_u64(pages, node_present_pages(node->nid), pool_present_pages);
+	return mul_u64_u64_div_u64(target, last_page, pool_nr_pages) -
+	       mul_u64_u64_div_u64(target, node->first_page, pool_nr_pages);
 }
 
 /* --- the list -------------------------------------------------------------- */
@@ -307,7 +314,7 @@ static void pool_node_destroy(struct pool_node *node)
 	kfree(node);
 }
 
-static struct pool_node *pool_node_create(int nid)
+static struct pool_node *pool_node_create(int nid, u64 first_page)
 {
 	struct pool_node *node = kzalloc_node(sizeof(*node), GFP_KERNEL, nid);
 	struct task_struct *thread;
@@ -315,6 +322,8 @@ static struct pool_node *pool_node_create(int nid)
 	if (!node)
 		return ERR_PTR(-ENOMEM);
 	node->nid = nid;
+	node->first_page = first_page;
+	node->nr_pages = node_present_pages(nid);
 	node->backoff_since = jiffies - POOL_BACKOFF;
 	spin_lock_init(&node->lock);
 	INIT_LIST_HEAD(&node->folios);
@@ -346,18 +355,20 @@ static void pool_nodes_destroy(void)
 int shmdev_pool_init(void)
 {
 	struct pool_node *node;
+	u64 first_page = 0;
 	int nid, err;
 
-	pool_present_pages = 0;
+	pool_nr_pages = 0;
 	for_each_node_state(nid, N_MEMORY)
-		pool_present_pages += node_present_pages(nid);
+		pool_nr_pages += node_present_pages(nid);
 	for_each_node_state(nid, N_MEMORY) {
-		node = pool_node_create(nid);
+		node = pool_node_create(nid, first_page);
 		if (IS_ERR(node)) {
 			err = PTR_ERR(node);
 			goto err_nodes_destroy;
 		}
 		pool_nodes[nid] = node;
+		first_page += node->nr_pages;
 	}
 	pool_shrinker = shmdev_shrinker_create(SHRINKER_NUMA_AWARE, KBUILD_MODNAME,
 					       HPAGE_PMD_NR, pool_shrink_count,
