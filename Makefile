@@ -5,6 +5,7 @@
 #		virtual machine, or with DEVICE=here in this kernel
 # make check	all tests; T=part of a name, or a pattern for it, runs some;
 #		KERNELS='6.1 6.12' are the virtual machines
+# make soak	tests of the raw interface SOAK=20 times as long; T= as above
 # make vm	CMD='a command', as root in a virtual machine with shmdev.ko inserted:
 #		KERNEL=6.1|6.12, MEM=3G, TIMEOUT=600 (seconds), MODPARAMS='for the module',
 #		INSMOD=0 (do not), APPEND='to the kernel command line'

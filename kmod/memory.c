@@ -241,7 +241,8 @@ static int memory_zero_folio(struct folio *folio, loff_t start, loff_t end)
 	bool whole = to - from == folio_size(folio);
 	struct folio *new = NULL;
 
-	if (whole && folio_order(folio) == HPAGE_PMD_ORDER && memory_unmap_idle(folio))
+	if (whole && folio_order(folio) == HPAGE_PMD_ORDER &&
+	    shmdev_pool_has(folio_nid(folio)) && memory_unmap_idle(folio))
 		new = shmdev_pool_take(folio_nid(folio));
 	if (new) {
 		memory_replace_folio(folio, new);
@@ -274,9 +275,15 @@ static int memory_mend(struct address_space *mapping, loff_t pos, loff_t end)
 
 int shmdev_memory_zero(struct address_space *mapping, loff_t start, loff_t end)
 {
+	loff_t whole = round_up(start, HPAGE_PMD_SIZE), whole_end = round_down(end, HPAGE_PMD_SIZE);
 	loff_t pos = start;
 	struct folio *folio;
 	int err = 0;
+
+	/* What will be exchanged, if all goes well, for the sake of one TLB flush for all. */
+	if (whole < whole_end && shmdev_pool_has(numa_mem_id()))
+		unmap_mapping_pages(mapping, whole >> PAGE_SHIFT,
+				    (whole_end - whole) >> PAGE_SHIFT, false);
 
 	while (pos < end && !err) {
 		cond_resched();

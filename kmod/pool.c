@@ -179,6 +179,13 @@ static struct folio *pool_get(struct pool_node *node, unsigned long keep)
 	return folio;
 }
 
+bool shmdev_pool_has(int nid)
+{
+	struct pool_node *node = pool_nodes[nid];
+
+	return node && READ_ONCE(node->nr);
+}
+
 struct folio *shmdev_pool_take(int nid)
 {
 	struct pool_node *node = pool_nodes[nid];

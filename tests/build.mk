@@ -75,4 +75,13 @@ KERNELS ?= 6.1 6.12
 check: packages
 	@tests/run --build $(O) --python $(PYTHON) --kernels '$(KERNELS)' --match '$(T)'
 
+# --- make soak [T=name] [SOAK=20]: the same for long -----------------------------------
+
+SOAK ?= 20
+
+.PHONY: soak
+soak: packages
+	@tests/run --build $(O) --python $(PYTHON) --kernels '$(KERNELS)' --soak $(SOAK) \
+		--match '$(or $(T),kselftest)'
+
 include tests/lint.mk
