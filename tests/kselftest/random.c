@@ -10,9 +10,8 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 
+#include "ring.h"
 #include "util.h"
 
 enum { PROCESSES = 3, THREADS = 2, SLOTS = 4, MAX_HUGE = 3 };
@@ -332,6 +331,23 @@ static void op_lock(struct slot *slot, unsigned int *seed)
 		munlock(slot->map, slot->map_len);
 }
 
+/* Pinned for a while, mapped or not. */
+static void op_pin(struct slot *slot, unsigned int *seed)
+{
+	struct ring ring;
+
+	if (!slot->map || ring_open(&ring))
+		return;
+	ring_pin(&ring, slot->map, slot->map_len);
+	if (rand_r(seed) % 2) {
+		munmap(slot->map, slot->map_len);
+		slot->map = NULL;
+	}
+	if (slot->fd > 0)
+		op_zero(slot, seed);
+	ring_close(&ring);
+}
+
 /* A child with all of it, or with the memory too (vfork), that ends in one way or another. */
 static void op_fork(struct slot *slot, unsigned int *seed)
 {
@@ -363,7 +379,8 @@ static void op_drop(struct slot *slot, unsigned int *seed)
 static void (*const ops[])(struct slot *slot, unsigned int *seed) = {
 	op_alloc, op_alloc, op_map, op_map, op_touch, op_touch, op_touch, op_pwrite, op_pread,
 	op_splice, op_zero, op_zero, op_seal, op_export, op_attach, op_attach, op_send,
-	op_receive, op_unmap_part, op_remap, op_advise, op_protect, op_lock, op_fork, op_drop,
+	op_receive, op_unmap_part, op_remap, op_advise, op_protect, op_lock, op_pin, op_fork,
+	op_drop,
 };
 
 static void *work(void *arg)

@@ -295,6 +295,38 @@ TEST_F(zero, against_readers)
 	TH_LOG("%ld old bytes and %ld zeros", race.seen[0], race.seen[1]);
 }
 
+/* A fatal signal stops it; what it got to is zero, the rest is as it was. */
+TEST_F(zero, killed)
+{
+	enum { LARGE = 256 << 20 };
+	int fd = alloc(self->dev, LARGE), status;
+	char *p = map(fd, LARGE);
+	size_t zeros = 0;
+	pid_t pid;
+
+	ASSERT_LE(0, fd);
+	ASSERT_NE(MAP_FAILED, p);
+	memset(p, 0xa5, LARGE);
+	pid = fork();
+	if (!pid) {
+		for (;;)
+			zero_range(fd, 0, LARGE);
+	}
+	ASSERT_LT(0, pid);
+	while (*(volatile char *)p)
+		sched_yield();
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(SIGKILL, WTERMSIG(status));
+	for (size_t i = 0; i < LARGE; i += HUGE) {
+		EXPECT_TRUE(all_is(p + i, p[i], HUGE));
+		zeros += !p[i];
+	}
+	TH_LOG("stopped after %zu of %zu huge pages", zeros, LARGE / HUGE);
+	munmap(p, LARGE);
+	close(fd);
+}
+
 /* At the limit of the memory cgroup: it is the same memory, and nobody is killed. */
 TEST_F(zero, at_the_cgroup_limit)
 {
