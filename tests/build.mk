@@ -6,6 +6,12 @@
 packages:
 	@tests/install check
 
+# --- make kernel-debug [KERNEL=newest] ------------------------------------------------
+
+.PHONY: kernel-debug
+kernel-debug: packages
+	@tests/vm/kernel-debug $(KERNEL)
+
 # --- make vm CMD='...': a command in a virtual machine with the module inserted -------
 
 KERNEL  ?= 6.12

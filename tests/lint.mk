@@ -40,7 +40,7 @@ $(LINT_SPARSE): lint-sparse-%: $(O)/kmod/%/shmdev.ko
 	@! grep -E '/(kmod|uapi/linux)/[^:/]*:[0-9]+:.*(warning|error):' $(<D)/sparse.log
 
 lint-shell:
-	shellcheck $(LINT_SCRIPTS)
+	shellcheck -x $(LINT_SCRIPTS)
 
 lint-python:
 	@$(PYTHON) -c 'import sys; \
