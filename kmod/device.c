@@ -81,7 +81,10 @@ static int shmdev_nearest_node(void)
 			allowed = wanted;
 	}
 #endif
-	return node_isset(nid, allowed) ? nid : first_node(allowed);
+	if (!node_isset(nid, allowed))
+		nid = first_node(allowed);
+	/* Read while it is written, it may be empty. */
+	return nid < MAX_NUMNODES ? nid : numa_mem_id();
 }
 
 static int shmdev_check_node(const struct shmdev_alloc *alloc)

@@ -9,6 +9,7 @@
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
+#include <linux/sizes.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
@@ -26,16 +27,16 @@ static_assert(sizeof(struct shmdev_stat) == 64);
 static_assert(sizeof(struct shmdev_export) == 64);
 static_assert(sizeof(struct shmdev_seal) == 32);
 
-/* For those who come by a token or /proc/<pid>/fd; a new region's file has its get already. */
+/* For those who come by a token or /proc/<pid>/fd; a new region's file is counted already. */
 static int file_open(struct inode *inode, struct file *file)
 {
 	file->f_mode |= FMODE_NOWAIT;
-	return shmdev_region_fs_get();
+	return shmdev_region_file_get(shmdev_region_of(inode));
 }
 
 static int file_release(struct inode *inode, struct file *file)
 {
-	shmdev_region_fs_put();
+	shmdev_region_file_put(shmdev_region_of(inode));
 	return 0;
 }
 
@@ -72,29 +73,58 @@ static int file_mmap(struct file *file, struct vm_area_struct *vma)
 
 /* --- writing and zeroing --------------------------------------------------- */
 
+/* As much as is copied with preemption off and, where kmap maps pages one by one, at a time. */
+#define FILE_WRITE_MAX	(IS_ENABLED(CONFIG_DEBUG_KMAP_LOCAL_FORCE_MAP) ? PAGE_SIZE : SZ_64K)
+
 /*
- * All folios are there, uptodate and dirty: what is left of a write is to copy.  The
- * inode's lock keeps the folio in its place while the source faults.
+ * Copy to one folio; 0 if the source has to be faulted in anew.
+ *
+ * The folio is locked, or migration would leave behind what is written while it copies;
+ * so the source, which may be the same folio, must not fault.
  */
-static ssize_t file_write(struct address_space *mapping, loff_t pos, struct iov_iter *from)
+static ssize_t file_write_folio(struct address_space *mapping, loff_t pos, size_t bytes,
+				struct iov_iter *from)
 {
-	struct folio *folio = filemap_get_folio(mapping, pos >> PAGE_SHIFT);
-	size_t offset, bytes, copied;
+	struct folio *folio = filemap_lock_folio(mapping, pos >> PAGE_SHIFT);
+	size_t offset, copied;
 
 	/* Memory failure has taken it out. */
 	if (IS_ERR_OR_NULL(folio))
 		return -EIO;
 	/* Then somebody has tried to read it; or it could not be taken out. */
 	if (!folio_test_uptodate(folio) || shmdev_memory_broken(folio)) {
+		folio_unlock(folio);
 		folio_put(folio);
 		return -EIO;
 	}
 	offset = offset_in_folio(folio, pos);
-	bytes = min(iov_iter_count(from), folio_size(folio) - offset);
-	copied = copy_page_from_iter(&folio->page, offset, bytes, from);
+	bytes = min(bytes, folio_size(folio) - offset);
+	copied = copy_page_from_iter_atomic(folio_page(folio, offset / PAGE_SIZE),
+					    offset_in_page(offset), bytes, from);
 	flush_dcache_folio(folio);
+	folio_unlock(folio);
 	folio_put(folio);
-	return copied ?: -EFAULT;
+	return copied;
+}
+
+static ssize_t file_write(struct address_space *mapping, loff_t pos, struct iov_iter *from)
+{
+	size_t bytes = min_t(size_t, iov_iter_count(from), FILE_WRITE_MAX);
+	ssize_t copied;
+	size_t missing;
+
+	do {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		missing = fault_in_iov_iter_readable(from, bytes);
+		if (missing == bytes)
+			return -EFAULT;
+		bytes -= missing;
+		copied = file_write_folio(mapping, pos, bytes, from);
+		/* Gone again at once: with a page at a time it cannot be for want of luck. */
+		bytes = min_t(size_t, bytes, PAGE_SIZE - offset_in_page(pos));
+	} while (!copied);
+	return copied;
 }
 
 static ssize_t file_write_iter(struct kiocb *iocb, struct iov_iter *from)
@@ -103,10 +133,12 @@ static ssize_t file_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	loff_t size = i_size_read(inode);
 	ssize_t ret, done = 0;
 
-	if (!(iocb->ki_flags & IOCB_NOWAIT))
-		inode_lock(inode);
-	else if (!inode_trylock(inode))
-		return -EAGAIN;
+	if (iocb->ki_flags & IOCB_NOWAIT)
+		ret = inode_trylock(inode) ? 0 : -EAGAIN;
+	else
+		ret = shmdev_region_lock(inode);
+	if (ret)
+		return ret;
 
 	ret = generic_write_checks(iocb, from);
 	if (ret <= 0)
@@ -123,10 +155,6 @@ static ssize_t file_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	ret = file_update_time(iocb->ki_filp);
 	while (!ret && iov_iter_count(from)) {
 		cond_resched();
-		if (fatal_signal_pending(current)) {
-			ret = -EINTR;
-			break;
-		}
 		ret = file_write(inode->i_mapping, iocb->ki_pos, from);
 		if (ret < 0)
 			break;
@@ -149,7 +177,9 @@ static long file_fallocate(struct file *file, int mode, loff_t offset, loff_t le
 	if (offset + len > i_size_read(inode))
 		return -EINVAL;
 
-	inode_lock(inode);
+	err = shmdev_region_lock(inode);
+	if (err)
+		return err;
 	if (shmdev_sealed(shmdev_region_of(inode)))
 		err = -EPERM;
 	else
@@ -214,7 +244,9 @@ static long file_ioctl_export(struct file *file, void __user *arg)
 	if (export.flags)
 		return -EOPNOTSUPP;
 
-	inode_lock(inode);
+	err = shmdev_region_lock(inode);
+	if (err)
+		return err;
 	err = shmdev_token_create(region);
 	inode_unlock(inode);
 	if (err)

@@ -150,12 +150,12 @@ int shmdev_memory_populate(struct address_space *mapping, struct shmdev_memory_r
 /*
  * Unmap @folio, which the caller has locked and referenced, from everywhere, and say
  * whether anyone else has a hold on it.  If not, nobody will until it is unlocked but
- * those who look it up in the page cache: they read, or wait for the inode's lock.
+ * those who look it up in the page cache: they read, or wait for the folio lock.
  */
 static bool memory_unmap_idle(struct folio *folio)
 {
-	/* One that waits in a CPU's batch to be put on its LRU list is held by that. */
-	long expected = folio_nr_pages(folio) + 1 + !folio_test_lru(folio);
+	long expected = folio_nr_pages(folio) + 1;
+	bool on_lru;
 
 	unmap_mapping_pages(folio->mapping, folio->index, folio_nr_pages(folio), false);
 	/*
@@ -163,7 +163,16 @@ static bool memory_unmap_idle(struct folio *folio)
 	 * looks again whether the page is still mapped.
 	 */
 	smp_mb();
-	return folio_ref_count(folio) == expected && !folio_mapped(folio);
+	if (folio_mapped(folio))
+		return false;
+	if (folio_test_large(folio))
+		return folio_ref_count(folio) == expected;
+	/*
+	 * A small one may wait for long in some CPU's batch to be put on its LRU list, and
+	 * has a reference for that.  A pin of it would count much more.
+	 */
+	on_lru = folio_test_lru(folio);
+	return folio_ref_count(folio) == expected + !on_lru && folio_test_lru(folio) == on_lru;
 }
 
 int shmdev_memory_settle(struct address_space *mapping)
@@ -183,8 +192,10 @@ int shmdev_memory_settle(struct address_space *mapping)
 			continue;
 		}
 		idle = memory_unmap_idle(folio);
-		if (idle)
+		if (idle) {
 			index = folio->index + folio_nr_pages(folio);
+			deadline = jiffies + MEMORY_SETTLE;
+		}
 		folio_unlock(folio);
 		folio_put(folio);
 		if (idle)
@@ -292,7 +303,10 @@ int shmdev_memory_zero(struct address_space *mapping, loff_t start, loff_t end)
 		folio = filemap_lock_folio(mapping, pos >> PAGE_SHIFT);
 		if (IS_ERR_OR_NULL(folio)) {
 			err = memory_mend(mapping, pos, end);
-			pos += PAGE_SIZE;
+			if (!err)
+				pos += PAGE_SIZE;
+			else if (err == -EEXIST)	/* by a reader, just now */
+				err = 0;
 			continue;
 		}
 		pos = folio_pos(folio) + folio_size(folio);

@@ -17,8 +17,11 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/path.h>
 #include <linux/pseudo_fs.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <uapi/linux/shmdev.h>
 
 #include "compat/fs.h"
@@ -30,7 +33,7 @@
 /* Never reused while the module is loaded, unlike the 32 bits of get_next_ino(). */
 static atomic64_t region_next_ino = ATOMIC64_INIT(1);
 
-/* Valid while the caller has a shmdev_region_fs_get() to its name. */
+/* Valid while the caller has a region_fs_get() to its name. */
 static struct vfsmount *region_mnt;
 static int region_mnt_count;
 
@@ -104,9 +107,9 @@ static struct inode *region_new_inode(const struct shmdev_memory_request *req)
 		goto err_free_region;
 	}
 
-	region->inode = inode;
 	region->user = user;
 	region->nid = req->nid;
+	spin_lock_init(&region->lock);
 
 	inode->i_private = region;
 	inode->i_ino = atomic64_inc_return(&region_next_ino);
@@ -163,12 +166,12 @@ static struct file_system_type region_fs_type = {
 	.kill_sb		= kill_anon_super,
 };
 
-int shmdev_region_fs_get(void)
+static int region_fs_get(void)
 {
 	return simple_pin_fs(&region_fs_type, &region_mnt, &region_mnt_count);
 }
 
-void shmdev_region_fs_put(void)
+static void region_fs_put(void)
 {
 	simple_release_fs(&region_mnt, &region_mnt_count);
 }
@@ -182,6 +185,7 @@ u64 shmdev_region_max_bytes(void)
 
 struct file *shmdev_region_create(struct shmdev_memory_request *req)
 {
+	struct shmdev_region *region;
 	struct inode *inode;
 	struct file *file;
 	int err;
@@ -191,7 +195,7 @@ struct file *shmdev_region_create(struct shmdev_memory_request *req)
 	/* Before the pool is emptied for what cannot come about. */
 	if (!shmdev_memory_may_take(req->size))
 		return ERR_PTR(-ENOMEM);
-	err = shmdev_region_fs_get();
+	err = region_fs_get();
 	if (err)
 		return ERR_PTR(err);
 	inode = region_new_inode(req);
@@ -203,7 +207,6 @@ struct file *shmdev_region_create(struct shmdev_memory_request *req)
 	shmdev_pool_refill();
 	if (err)
 		goto err_put_inode;
-	shmdev_region_of(inode)->huge_bytes = req->huge_bytes;
 
 	file = alloc_file_pseudo(inode, region_mnt, "shmdev", O_RDWR | O_LARGEFILE,
 				 &shmdev_region_fops);
@@ -215,50 +218,80 @@ struct file *shmdev_region_create(struct shmdev_memory_request *req)
 	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE | FMODE_NOWAIT;
 	/* fput() drops a reference that alloc_file_pseudo() does not take. */
 	__module_get(THIS_MODULE);
+
+	region = shmdev_region_of(inode);
+	region->huge_bytes = req->huge_bytes;
+	region->path = file->f_path;
+	region->files = 1;
 	return file;
 
 err_put_inode:
 	iput(inode);
 err_fs_put:
-	shmdev_region_fs_put();
+	region_fs_put();
 	return ERR_PTR(err);
 }
 
-static struct file *region_open_inode(struct inode *inode, bool rdonly)
+int shmdev_region_file_get(struct shmdev_region *region)
 {
-	int err = inode_permission(&nop_mnt_idmap, inode, MAY_READ | (rdonly ? 0 : MAY_WRITE));
-	struct path path = { .mnt = region_mnt };
-	struct file *file;
+	int err = region_fs_get();
 
 	if (err)
-		return ERR_PTR(err);
-	/* Its files have one.  Without any, or with those of a mount before this, it is going. */
-	if (inode->i_sb == region_mnt->mnt_sb)
-		path.dentry = d_find_any_alias(inode);
-	if (!path.dentry)
-		return ERR_PTR(-ENOENT);
-	file = dentry_open(&path, (rdonly ? O_RDONLY : O_RDWR) | O_LARGEFILE, current_cred());
-	dput(path.dentry);
-	return file;
+		return err;
+	spin_lock(&region->lock);
+	region->files++;
+	spin_unlock(&region->lock);
+	return 0;
+}
+
+void shmdev_region_file_put(struct shmdev_region *region)
+{
+	spin_lock(&region->lock);
+	region->files--;
+	spin_unlock(&region->lock);
+	region_fs_put();
+}
+
+/*
+ * A reference to mount and dentry of the region that has @token.  Its files have one and
+ * give it up after region->files has told of it; all else, as a reference to the inode,
+ * would not keep the superblock.
+ */
+static bool region_get_path(const struct shmdev_token *token, struct path *path)
+{
+	struct shmdev_region *region;
+	bool alive = false;
+
+	rcu_read_lock();
+	region = shmdev_token_find(token);
+	if (region) {
+		spin_lock(&region->lock);
+		alive = region->files;
+		if (alive) {
+			*path = region->path;
+			path_get(path);
+		}
+		spin_unlock(&region->lock);
+	}
+	rcu_read_unlock();
+	return alive;
 }
 
 struct file *shmdev_region_attach(const struct shmdev_token *token, bool rdonly)
 {
-	struct inode *inode;
+	struct path path;
 	struct file *file;
 	int err;
 
-	inode = shmdev_token_find(token);
-	if (!inode)
+	if (!region_get_path(token, &path))
 		return ERR_PTR(-ENOENT);
-	err = shmdev_region_fs_get();
-	if (err) {
+	err = inode_permission(&nop_mnt_idmap, d_inode(path.dentry),
+			       MAY_READ | (rdonly ? 0 : MAY_WRITE));
+	if (err)
 		file = ERR_PTR(err);
-		goto out_put_inode;
-	}
-	file = region_open_inode(inode, rdonly);
-	shmdev_region_fs_put();
-out_put_inode:
-	iput(inode);
+	else
+		file = dentry_open(&path, (rdonly ? O_RDONLY : O_RDWR) | O_LARGEFILE,
+				   current_cred());
+	path_put(&path);
 	return file;
 }

@@ -4,7 +4,9 @@
 #define SHMDEV_REGION_H
 
 #include <linux/fs.h>
+#include <linux/path.h>
 #include <linux/rhashtable-types.h>
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 
 #include "token.h"
@@ -12,9 +14,8 @@
 struct shmdev_limit_user;
 struct shmdev_memory_request;
 
-/* What goes with a region's inode, for as long. */
+/* What goes with a region's inode, for as long; freed after an RCU grace period. */
 struct shmdev_region {
-	struct inode *inode;
 	struct shmdev_limit_user *user;
 	u64 huge_bytes;
 	int nid;
@@ -22,6 +23,9 @@ struct shmdev_region {
 	bool exported;			/* once true, token is set; the same */
 	struct shmdev_token token;
 	struct rhash_head token_node;
+	spinlock_t lock;		/* guards files; innermost */
+	unsigned int files;		/* open ones; while there are any, they hold path */
+	struct path path;
 	struct rcu_head rcu;
 };
 
@@ -44,8 +48,14 @@ struct file *shmdev_region_create(struct shmdev_memory_request *req);
  */
 struct file *shmdev_region_attach(const struct shmdev_token *token, bool rdonly);
 
-/* While a region's file is open, the file system of the regions is mounted. */
-int shmdev_region_fs_get(void);
-void shmdev_region_fs_put(void);
+/* For each file of the region that is opened and closed. */
+int shmdev_region_file_get(struct shmdev_region *region);
+void shmdev_region_file_put(struct shmdev_region *region);
+
+/* The inode's lock, which somebody may hold for as long as zeroing takes; -EINTR. */
+static inline int shmdev_region_lock(struct inode *inode)
+{
+	return down_write_killable(&inode->i_rwsem);
+}
 
 #endif /* SHMDEV_REGION_H */

@@ -22,9 +22,11 @@ int shmdev_seal_add(struct inode *inode, u32 seals)
 {
 	struct shmdev_region *region = shmdev_region_of(inode);
 	struct address_space *mapping = inode->i_mapping;
-	int err = 0;
+	int err;
 
-	inode_lock(inode);
+	err = shmdev_region_lock(inode);
+	if (err)
+		return err;
 	if (seals & ~region->seals & SHMDEV_SEAL_WRITE) {
 		err = mapping_deny_writable(mapping);
 		if (err)

@@ -6,7 +6,6 @@
  * takes tells nothing about the tokens that are there: the table is ordered by a keyed
  * hash of them, and they are compared as a whole.
  */
-#include <linux/fs.h>
 #include <linux/random.h>
 #include <linux/rhashtable.h>
 #include <linux/siphash.h>
@@ -63,17 +62,9 @@ void shmdev_token_remove(struct shmdev_region *region)
 		rhashtable_remove_fast(&token_table, &region->token_node, token_params);
 }
 
-struct inode *shmdev_token_find(const struct shmdev_token *token)
+struct shmdev_region *shmdev_token_find(const struct shmdev_token *token)
 {
-	struct shmdev_region *region;
-	struct inode *inode = NULL;
-
-	rcu_read_lock();
-	region = rhashtable_lookup(&token_table, token, token_params);
-	if (region)
-		inode = igrab(region->inode);
-	rcu_read_unlock();
-	return inode;
+	return rhashtable_lookup(&token_table, token, token_params);
 }
 
 int shmdev_token_init(void)

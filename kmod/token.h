@@ -5,7 +5,6 @@
 
 #include <linux/types.h>
 
-struct inode;
 struct shmdev_region;
 
 /* 128 random bits; two halves, so that they compare in the same time whatever they are. */
@@ -22,7 +21,7 @@ int shmdev_token_create(struct shmdev_region *region);
 /* Nobody will find @region any more; it must not be freed before an RCU grace period. */
 void shmdev_token_remove(struct shmdev_region *region);
 
-/* The inode of the region that has @token, with a reference; NULL if there is none. */
-struct inode *shmdev_token_find(const struct shmdev_token *token);
+/* The region that has @token, NULL if there is none; for a reader of RCU. */
+struct shmdev_region *shmdev_token_find(const struct shmdev_token *token);
 
 #endif /* SHMDEV_TOKEN_H */

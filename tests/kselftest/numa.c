@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Which node the memory comes from.  Takes a machine with two; "numa=fake=2" makes one. */
+#include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <linux/mempolicy.h>
@@ -191,6 +192,53 @@ TEST_F(numa, zero_stays)
 		EXPECT_EQ(SIZE, on[node]);
 		close(fd);
 	}
+}
+
+/* Memory that moves while it is written to takes the writes with it. */
+struct mover {
+	char *p;
+	int stop;
+	long moved;
+};
+
+static void *mover_run(void *arg)
+{
+	struct mover *mover = arg;
+
+	for (int to = 0; !__atomic_load_n(&mover->stop, __ATOMIC_RELAXED); to = !to) {
+		void *page = mover->p;
+		int status = -1;
+
+		(void)*(volatile char *)page;
+		syscall(__NR_move_pages, 0, 1, &page, &to, &status, MPOL_MF_MOVE);
+		mover->moved += status == to;
+	}
+	return NULL;
+}
+
+TEST_F(numa, move_against_write)
+{
+	int fd = alloc(self->dev, HUGE), lost = 0;
+	struct mover mover = {};
+	pthread_t thread;
+
+	ASSERT_LE(0, fd);
+	mover.p = map(fd, HUGE);
+	ASSERT_NE(MAP_FAILED, mover.p);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, mover_run, &mover));
+	for (unsigned long v = 1, got, last = 0; v < soak(30000); last = v++) {
+		ASSERT_EQ(8, pwrite(fd, &v, 8, v % 512 * 4096));
+		/* The one before had a moment more to get lost. */
+		ASSERT_EQ(8, pread(fd, &got, 8, last % 512 * 4096));
+		lost += last && got != last;
+	}
+	__atomic_store_n(&mover.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, lost);
+	EXPECT_LT(0, mover.moved);
+	TH_LOG("moved %ld times", mover.moved);
+	munmap(mover.p, HUGE);
+	close(fd);
 }
 
 TEST_F(numa, cpuset)

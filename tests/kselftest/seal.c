@@ -207,16 +207,65 @@ TEST_F(seal, busy_while_pinned)
 	EXPECT_TRUE(WAIT_FOR(!region_seal(self->fd, SHMDEV_SEAL_WRITE)));
 }
 
-/*
- * Sealing against all who map, write and pin: once it has succeeded, not a byte changes
- * any more.
- */
 struct race {
 	int fd;
 	int stop;
 	long mapped;
 };
 
+/* Whoever takes pages off their LRU list for a moment hides no pin by it. */
+static void *race_pageout(void *arg)
+{
+	struct race *race = arg;
+	int ro = reopen(race->fd, O_RDONLY);
+	volatile char *p = map_rdonly(ro, HUGE);
+
+	while (!__atomic_load_n(&race->stop, __ATOMIC_RELAXED)) {
+		(void)*p;
+		madvise((char *)p, HUGE, MADV_PAGEOUT);
+	}
+	munmap((char *)p, HUGE);
+	close(ro);
+	return NULL;
+}
+
+TEST_F(seal, pinned_and_paged_out)
+{
+	struct race race = { .fd = alloc_flags(self->dev, HUGE, SHMDEV_ALLOC_STRICT) };
+	char *p = map(race.fd, HUGE);
+	pthread_t thread;
+	struct ring ring;
+	int ret;
+
+	ASSERT_NE(MAP_FAILED, p);
+	ret = ring_open(&ring);
+	if (ret)
+		SKIP(return, "no io_uring here: %s", strerror(-ret));
+	ret = ring_pin(&ring, p, 4096);
+	munmap(p, HUGE);
+	if (ret == -EOPNOTSUPP) {
+		ring_close(&ring);
+		close(race.fd);
+		SKIP(return, "this kernel does not let io_uring pin regions");
+	}
+	ASSERT_EQ(0, pthread_create(&thread, NULL, race_pageout, &race));
+	for (int i = 0; i < soak(20); i++)
+		ASSERT_EQ(-EBUSY, region_seal(race.fd, SHMDEV_SEAL_WRITE));
+	__atomic_store_n(&race.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	ring_close(&ring);
+	close(race.fd);
+	EXPECT_TRUE(WAIT_FOR(({
+		struct shmdev_query q;
+
+		!query(self->dev, &q) && q.regions == 1;
+	})));
+}
+
+/*
+ * Sealing against all who map, write and pin: once it has succeeded, not a byte changes
+ * any more.
+ */
 static void *race_map(void *arg)
 {
 	struct race *race = arg;

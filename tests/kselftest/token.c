@@ -139,6 +139,32 @@ TEST_F(token, of_the_last_region)
 	EXPECT_EQ(-ENOENT, attach(self->dev, &self->export));
 }
 
+/* By no descriptor that could be used, but by one that can be opened again. */
+TEST_F(token, comes_back_by_o_path)
+{
+	int path, other, fd;
+	struct stat a, b;
+
+	ASSERT_EQ(0, fstat(self->fd, &a));
+	munmap(self->p, 2 * HUGE);
+	path = reopen(self->fd, O_PATH);
+	ASSERT_LE(0, path);
+	close(self->fd);
+	EXPECT_EQ(-ENOENT, attach(self->dev, &self->export));
+	other = alloc(self->dev, HUGE);
+	ASSERT_LE(0, other);
+	self->fd = reopen(path, O_RDWR);
+	ASSERT_LE(0, self->fd);
+	close(path);
+	fd = attach(self->dev, &self->export);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, fstat(fd, &b));
+	EXPECT_EQ(a.st_ino, b.st_ino);
+	EXPECT_EQ(a.st_dev, b.st_dev);
+	close(fd);
+	close(other);
+}
+
 TEST_F(token, exporter_may_be_gone)
 {
 	struct shmdev_export export;
@@ -204,6 +230,9 @@ TEST_F(token, attach_against_release)
 	pid_t pids[2];
 
 	ASSERT_NE(MAP_FAILED, shared);
+	/* So that each is the only one, and the file system of the regions goes with it. */
+	munmap(self->p, 2 * HUGE);
+	close(self->fd);
 	for (int i = 0; i < 2; i++) {
 		pids[i] = fork();
 		ASSERT_LE(0, pids[i]);

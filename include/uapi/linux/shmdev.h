@@ -9,7 +9,8 @@
  *   fstat(2)		size and identity: st_dev and st_ino are one region's as long as
  *			it lives, in every process
  *   mmap(2)		MAP_SHARED only and without PROT_EXEC: otherwise EINVAL, EPERM;
- *			all of it must lie within the region (EINVAL)
+ *			all of it must lie within the region (EINVAL).  Nothing swaps it
+ *			out, locked or not; MAP_POPULATE and MADV_POPULATE_WRITE map all of it
  *   pread(2), pwrite(2), readv, writev, splice(2), sendfile(2), lseek(2)
  *			as for a file that cannot grow: ENOSPC at its end; copy_file_range(2)
  *			between regions, as for all files of one file system
@@ -36,8 +37,10 @@
  *   EINVAL	 a reserved field is not zero
  *   EOPNOTSUPP	 a flag this kernel module does not know
  *
+ *   EINTR	 a fatal signal came
+ *
  * and of single commands where they are described.  A command that fails has
- * changed nothing.
+ * changed nothing, but that a token and a seal stay whose answer could not be written.
  *
  * Rule of extension: a struct never changes its size or the meaning of a field.
  * Flags and reserved fields (zero-checked) take what is added; what does not fit
@@ -146,7 +149,6 @@ struct shmdev_query {
  *		 cgroup, or, with the strict flags, not enough of the kind
  *   EMFILE	 the process has no descriptor left
  *   ENFILE	 the system has no file left
- *   EINTR	 a fatal signal came
  */
 struct shmdev_alloc {
 	__u64 size;
@@ -240,7 +242,8 @@ struct shmdev_export {
  * @pad: in: must be 0
  * @reserved: in: must be 0
  *
- * A seal is for all descriptors of the region, in every process, and for ever.  Then
+ * A seal is for all descriptors of the region, in every process, and for ever; whoever has
+ * one that is open for writing may set it, as with memfds.  Then
  * write(2), fallocate(2) and mmap(2) with PROT_WRITE are EPERM, and mprotect(2) of a later
  * mapping EACCES; with SHMDEV_SEAL_WRITE, mmap(2) of a descriptor that is open for writing
  * is EPERM also without PROT_WRITE.  Since version 2.
