@@ -472,7 +472,8 @@ TEST_F(sweep, every_fault)
 		}
 	}
 	TH_LOG("%d faults: %d times an error, %d times none", failed + survived, failed, survived);
-	TH_LOG("free %ld -> %ld KiB", free_before >> 10, memory_free(state->dev) >> 10);
+	/* Coarse, as others allocate, too: an operation that forgets its pages is seen. */
+	EXPECT_GT(2 * (long)SIZE, free_before - memory_free(state->dev));
 	EXPECT_LT(0, failed + survived);
 }
 

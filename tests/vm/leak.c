@@ -7,7 +7,8 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 
-static int __init leak_init(void)
+/* Not in the init section, which is gone when its name would be looked for. */
+static noinline int leak_some(void)
 {
 	int i;
 
@@ -16,6 +17,11 @@ static int __init leak_init(void)
 		if (!kmalloc(100, GFP_KERNEL))
 			return -ENOMEM;
 	return 0;
+}
+
+static int __init leak_init(void)
+{
+	return leak_some();
 }
 
 static void __exit leak_exit(void)
