@@ -174,11 +174,6 @@ static int mapping_touched_pool(struct state *state)
 	return mapping_touched(state) ?: pool_full(state);
 }
 
-static int mapping_touched_no_pool(struct state *state)
-{
-	return mapping_touched(state) ?: pool_empty(state);
-}
-
 static int mapping_alone(struct state *state)
 {
 	int err = mapping(state);
@@ -264,7 +259,7 @@ static long run_zero(struct state *state)
 {
 	long ret = zero_range(state->fd, 1, SIZE - 1);
 
-	/* Zeroing takes no memory of its own, and so has no reason to fail. */
+	/* What it exchanges is there, what it clears takes none: it has no reason to fail. */
 	return ret || all_zero(state->p + 1, SIZE - 1) ? ret : -ENOTRECOVERABLE;
 }
 
@@ -344,7 +339,6 @@ OPERATION(stat, region, run_stat, EFAULT);
 OPERATION(pread, region, run_pread, EFAULT);
 OPERATION(pwrite, region, run_pwrite, EFAULT);
 OPERATION(zero_from_pool, mapping_touched_pool, run_zero);
-OPERATION(zero_in_place, mapping_touched_no_pool, run_zero);
 OPERATION(map, region, run_map);
 OPERATION(touch, mapping, run_touch);
 OPERATION(touch_small, mapping_askew, run_touch);
