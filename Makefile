@@ -4,10 +4,14 @@
 # make demo	the main job, stock multiprocessing beside shmdev; on /dev/shmdev in a
 #		virtual machine, or with DEVICE=here in this kernel
 # make check	all tests; T=part of a name, or a pattern for it, runs some;
-#		KERNELS='6.1 6.12' are the virtual machines
+#		KERNELS='6.1 6.12' are the virtual machines, as with KERNEL= below
+# make soak	tests of the raw interface SOAK=20 times as long; T= as above
 # make vm	CMD='a command', as root in a virtual machine with shmdev.ko inserted:
-#		KERNEL=6.1|6.12, MEM=3G, TIMEOUT=600 (seconds), MODPARAMS='for the module',
-#		INSMOD=0 (do not), APPEND='to the kernel command line'
+#		KERNEL=6.1|6.12|debug|newest, MEM=3G, TIMEOUT=600 (seconds),
+#		MODPARAMS='for the module', INSMOD=0 (do not), APPEND='to the kernel
+#		command line'
+# make kernel-debug	build the kernel "debug": 6.12 with KASAN, lockdep, kmemleak and
+#		so on; KERNEL=newest builds "newest", the same of Debian's newest source
 # make bench	measurements; B=name runs one
 # make lint	checkpatch, sparse, shellcheck, and both compilers
 # make packages	install the Debian packages that all of this takes

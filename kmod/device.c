@@ -11,6 +11,7 @@
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/mempolicy.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -20,18 +21,23 @@
 #include <linux/uaccess.h>
 #include <uapi/linux/shmdev.h>
 
+#include "limit.h"
+#include "memory.h"
 #include "pool.h"
 #include "region.h"
+#include "token.h"
 
 /* Forever, for every architecture and for 32-bit callers on 64-bit kernels. */
 static_assert(sizeof(struct shmdev_query) == 128);
 static_assert(sizeof(struct shmdev_alloc) == 64);
+static_assert(sizeof(struct shmdev_attach) == 64);
 
-#define SHMDEV_ALLOC_FLAGS	(SHMDEV_ALLOC_STRICT | SHMDEV_ALLOC_NODE)
+#define SHMDEV_ALLOC_FLAGS	(SHMDEV_ALLOC_STRICT | SHMDEV_ALLOC_NODE | SHMDEV_ALLOC_NODE_STRICT)
+#define SHMDEV_ATTACH_FLAGS	SHMDEV_ATTACH_RDONLY
 
 static long shmdev_ioctl_query(void __user *arg)
 {
-	struct shmdev_region_stats region;
+	struct shmdev_limit_stats limit;
 	struct shmdev_pool_stats pool;
 	struct shmdev_query query;
 
@@ -41,7 +47,7 @@ static long shmdev_ioctl_query(void __user *arg)
 		return -EINVAL;
 
 	shmdev_pool_read_stats(&pool);
-	shmdev_region_read_stats(&region);
+	shmdev_limit_read_stats(&limit);
 	query = (struct shmdev_query) {
 		.abi_version = SHMDEV_ABI_VERSION,
 		.huge_page_shift = HPAGE_PMD_SHIFT,
@@ -50,60 +56,64 @@ static long shmdev_ioctl_query(void __user *arg)
 		.pool_bytes = pool.bytes,
 		.pool_hits = pool.hits,
 		.pool_misses = pool.misses,
-		.regions = region.regions,
-		.region_bytes = region.bytes,
+		.regions = limit.regions,
+		.region_bytes = limit.bytes,
 		.max_region_bytes = shmdev_region_max_bytes(),
+		.limit_bytes = limit.limit_bytes,
+		.user_limit_bytes = limit.user_limit_bytes,
+		.user_bytes = limit.user_bytes,
 	};
 	return copy_to_user(arg, &query, sizeof(query)) ? -EFAULT : 0;
 }
 
-/* The nearest node with memory that the caller may use. */
+/* The nearest node with memory that the caller may use and wants to. */
 static int shmdev_nearest_node(void)
 {
+	nodemask_t allowed = cpuset_current_mems_allowed;
 	int nid = numa_mem_id();
+#ifdef CONFIG_NUMA
+	nodemask_t wanted;
 
-	return node_isset(nid, cpuset_current_mems_allowed) ? nid :
-	       first_node(cpuset_current_mems_allowed);
+	/* A policy that names no nodes is one for the local node. */
+	if (current->mempolicy) {
+		nodes_and(wanted, allowed, current->mempolicy->nodes);
+		if (!nodes_empty(wanted))
+			allowed = wanted;
+	}
+#endif
+	if (!node_isset(nid, allowed))
+		nid = first_node(allowed);
+	/* Read while it is written, it may be empty. */
+	return nid < MAX_NUMNODES ? nid : numa_mem_id();
 }
 
-static long shmdev_ioctl_alloc(void __user *arg)
+static int shmdev_check_node(const struct shmdev_alloc *alloc)
 {
-	struct shmdev_alloc alloc;
-	struct file *file;
-	int nid, fd, err;
+	bool strict = alloc->flags & SHMDEV_ALLOC_NODE_STRICT;
 
-	if (copy_from_user(&alloc, arg, sizeof(alloc)))
-		return -EFAULT;
-	if (alloc.pad || memchr_inv(alloc.reserved, 0, sizeof(alloc.reserved)))
+	if (!(alloc->flags & SHMDEV_ALLOC_NODE))
+		return alloc->node || strict ? -EINVAL : 0;
+	if (alloc->node < 0 || alloc->node >= MAX_NUMNODES || !node_state(alloc->node, N_MEMORY))
 		return -EINVAL;
-	if (alloc.flags & ~SHMDEV_ALLOC_FLAGS)
-		return -EOPNOTSUPP;
-	if (!alloc.size)
+	if (strict && !node_isset(alloc->node, cpuset_current_mems_allowed))
 		return -EINVAL;
-	if (alloc.size > shmdev_region_max_bytes())
-		return -EFBIG;
-	if (!(alloc.flags & SHMDEV_ALLOC_NODE) && alloc.node)
-		return -EINVAL;
-	if (alloc.flags & SHMDEV_ALLOC_NODE)
-		nid = alloc.node;
-	else
-		nid = shmdev_nearest_node();
-	if (nid < 0 || nid >= MAX_NUMNODES || !node_state(nid, N_MEMORY))
-		return -EINVAL;
+	return 0;
+}
 
-	/* The maximum is a multiple of the huge page size: no overflow. */
-	alloc.size = ALIGN(alloc.size, HPAGE_PMD_SIZE);
+/*
+ * Let the caller have @file, or an error, as descriptor @fd, which it has reserved, and
+ * @answer as what the ioctl says beside.
+ */
+static long shmdev_publish(int fd, struct file *file, void __user *arg, const void *answer,
+			   size_t size)
+{
+	int err;
 
-	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0)
-		return fd;
-	file = shmdev_region_create(alloc.size, nid, alloc.flags & SHMDEV_ALLOC_STRICT,
-				    &alloc.huge_bytes, &alloc.pool_bytes);
 	if (IS_ERR(file)) {
 		err = PTR_ERR(file);
 		goto err_put_fd;
 	}
-	if (copy_to_user(arg, &alloc, sizeof(alloc))) {
+	if (copy_to_user(arg, answer, size)) {
 		err = -EFAULT;
 		goto err_put_file;
 	}
@@ -118,6 +128,68 @@ err_put_fd:
 	return err;
 }
 
+static long shmdev_ioctl_alloc(void __user *arg)
+{
+	struct shmdev_memory_request req;
+	struct shmdev_alloc alloc;
+	struct file *file;
+	int fd, err;
+
+	if (copy_from_user(&alloc, arg, sizeof(alloc)))
+		return -EFAULT;
+	if (alloc.pad || memchr_inv(alloc.reserved, 0, sizeof(alloc.reserved)))
+		return -EINVAL;
+	if (alloc.flags & ~SHMDEV_ALLOC_FLAGS)
+		return -EOPNOTSUPP;
+	if (!alloc.size)
+		return -EINVAL;
+	if (alloc.size > shmdev_region_max_bytes())
+		return -EFBIG;
+	err = shmdev_check_node(&alloc);
+	if (err)
+		return err;
+
+	req = (struct shmdev_memory_request) {
+		/* The maximum is a multiple of the huge page size: no overflow. */
+		.size = ALIGN(alloc.size, HPAGE_PMD_SIZE),
+		.strict = alloc.flags & SHMDEV_ALLOC_STRICT,
+		.node = alloc.flags & SHMDEV_ALLOC_NODE,
+		.node_strict = alloc.flags & SHMDEV_ALLOC_NODE_STRICT,
+		.nid = alloc.flags & SHMDEV_ALLOC_NODE ? alloc.node : shmdev_nearest_node(),
+	};
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	file = shmdev_region_create(&req);
+	alloc.size = req.size;
+	alloc.huge_bytes = req.huge_bytes;
+	alloc.pool_bytes = req.pool_bytes;
+	return shmdev_publish(fd, file, arg, &alloc, sizeof(alloc));
+}
+
+static long shmdev_ioctl_attach(void __user *arg)
+{
+	struct shmdev_attach attach;
+	struct shmdev_token token;
+	struct file *file;
+	int fd;
+
+	if (copy_from_user(&attach, arg, sizeof(attach)))
+		return -EFAULT;
+	if (memchr_inv(attach.reserved, 0, sizeof(attach.reserved)))
+		return -EINVAL;
+	if (attach.flags & ~SHMDEV_ATTACH_FLAGS)
+		return -EOPNOTSUPP;
+
+	BUILD_BUG_ON(sizeof(token) != sizeof(attach.token));
+	memcpy(&token, attach.token, sizeof(token));
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	file = shmdev_region_attach(&token, attach.flags & SHMDEV_ATTACH_RDONLY);
+	return shmdev_publish(fd, file, arg, &attach, sizeof(attach));
+}
+
 static long shmdev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	switch (cmd) {
@@ -125,6 +197,8 @@ static long shmdev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return shmdev_ioctl_query((void __user *)arg);
 	case SHMDEV_IOC_ALLOC:
 		return shmdev_ioctl_alloc((void __user *)arg);
+	case SHMDEV_IOC_ATTACH:
+		return shmdev_ioctl_attach((void __user *)arg);
 	default:
 		return -ENOTTY;
 	}
@@ -149,9 +223,12 @@ static int __init shmdev_init(void)
 {
 	int err;
 
-	err = shmdev_pool_init();
+	err = shmdev_token_init();
 	if (err)
 		return err;
+	err = shmdev_pool_init();
+	if (err)
+		goto err_token_exit;
 	err = misc_register(&shmdev_misc);
 	if (err)
 		goto err_pool_exit;
@@ -159,6 +236,8 @@ static int __init shmdev_init(void)
 
 err_pool_exit:
 	shmdev_pool_exit();
+err_token_exit:
+	shmdev_token_exit();
 	return err;
 }
 
@@ -167,6 +246,7 @@ static void __exit shmdev_exit(void)
 {
 	misc_deregister(&shmdev_misc);
 	shmdev_pool_exit();
+	shmdev_token_exit();
 }
 
 module_init(shmdev_init);

@@ -31,6 +31,7 @@
 #include <linux/vmstat.h>
 #include <linux/wait.h>
 
+#include "compat/mm.h"
 #include "compat/shrinker.h"
 #include "pool.h"
 
@@ -43,6 +44,8 @@
 
 struct pool_node {
 	int nid;
+	u64 first_page;			/* its place among the pages of all nodes with a pool */
+	u64 nr_pages;
 	struct task_struct *thread;
 	spinlock_t lock;		/* guards folios and nr */
 	struct list_head folios;	/* by folio->lru */
@@ -56,7 +59,7 @@ struct pool_node {
 static struct pool_node *pool_nodes[MAX_NUMNODES];
 static struct shrinker *pool_shrinker;
 /* Memory of all nodes with a pool. */
-static u64 pool_present_pages;
+static u64 pool_nr_pages;
 
 /* Static, so that writing the parameter needs none of the above. */
 static DECLARE_WAIT_QUEUE_HEAD(pool_wait);
@@ -106,12 +109,17 @@ static const struct kernel_param_ops pool_mb_ops = {
 module_param_cb(pool_mb, &pool_mb_ops, &pool_mb, 0644);
 MODULE_PARM_DESC(pool_mb, "MiB of zeroed huge pages to hold ready, all nodes together; 0 holds none (default: 1/16 of memory, at most 1024)");
 
-/* Huge pages that @node should hold: of the whole, its share of memory. */
+/*
+ * Huge pages that @node should hold: of the whole, its share of memory.  As a difference
+ * of sums, so that all of them together are the whole, however it is rounded.
+ */
 static unsigned long pool_target(const struct pool_node *node)
 {
-	u64 pages = (u64)pool_mb_now() * SZ_1M >> HPAGE_PMD_SHIFT;
+	u64 target = (u64)pool_mb_now() * SZ_1M >> HPAGE_PMD_SHIFT;
+	u64 last_page = node->first_page + node->nr_pages;
 
-	return mul_u64_u64_div_u64(pages, node_present_pages(node->nid), pool_present_pages);
+	return mul_u64_u64_div_u64(target, last_page, pool_nr_pages) -
+	       mul_u64_u64_div_u64(target, node->first_page, pool_nr_pages);
 }
 
 /* --- the list -------------------------------------------------------------- */
@@ -143,11 +151,12 @@ static struct folio *pool_pop(struct pool_node *node, unsigned long keep)
 	return folio;
 }
 
+/* The flags of all the pages are much to read: not while nothing has ever failed. */
 static bool pool_poisoned(struct folio *folio)
 {
 	unsigned int i;
 
-	if (!IS_ENABLED(CONFIG_MEMORY_FAILURE))
+	if (!shmdev_node_has_failed(folio_nid(folio)))
 		return false;
 	for (i = 0; i < HPAGE_PMD_NR; i++)
 		if (PageHWPoison(folio_page(folio, i)))
@@ -168,6 +177,13 @@ static struct folio *pool_get(struct pool_node *node, unsigned long keep)
 		pr_warn_ratelimited("node %d: leaving out a huge page with broken memory\n",
 				    node->nid);
 	return folio;
+}
+
+bool shmdev_pool_has(int nid)
+{
+	struct pool_node *node = pool_nodes[nid];
+
+	return node && READ_ONCE(node->nr);
 }
 
 struct folio *shmdev_pool_take(int nid)
@@ -305,7 +321,7 @@ static void pool_node_destroy(struct pool_node *node)
 	kfree(node);
 }
 
-static struct pool_node *pool_node_create(int nid)
+static struct pool_node *pool_node_create(int nid, u64 first_page)
 {
 	struct pool_node *node = kzalloc_node(sizeof(*node), GFP_KERNEL, nid);
 	struct task_struct *thread;
@@ -313,6 +329,8 @@ static struct pool_node *pool_node_create(int nid)
 	if (!node)
 		return ERR_PTR(-ENOMEM);
 	node->nid = nid;
+	node->first_page = first_page;
+	node->nr_pages = node_present_pages(nid);
 	node->backoff_since = jiffies - POOL_BACKOFF;
 	spin_lock_init(&node->lock);
 	INIT_LIST_HEAD(&node->folios);
@@ -344,18 +362,20 @@ static void pool_nodes_destroy(void)
 int shmdev_pool_init(void)
 {
 	struct pool_node *node;
+	u64 first_page = 0;
 	int nid, err;
 
-	pool_present_pages = 0;
+	pool_nr_pages = 0;
 	for_each_node_state(nid, N_MEMORY)
-		pool_present_pages += node_present_pages(nid);
+		pool_nr_pages += node_present_pages(nid);
 	for_each_node_state(nid, N_MEMORY) {
-		node = pool_node_create(nid);
+		node = pool_node_create(nid, first_page);
 		if (IS_ERR(node)) {
 			err = PTR_ERR(node);
 			goto err_nodes_destroy;
 		}
 		pool_nodes[nid] = node;
+		first_page += node->nr_pages;
 	}
 	pool_shrinker = shmdev_shrinker_create(SHRINKER_NUMA_AWARE, KBUILD_MODNAME,
 					       HPAGE_PMD_NR, pool_shrink_count,

@@ -26,6 +26,9 @@ void shmdev_pool_exit(void);
 struct folio *shmdev_pool_take(int nid);
 void shmdev_pool_refill(void);
 
+/* Whether it is worth preparing for shmdev_pool_take(), which may still have nothing. */
+bool shmdev_pool_has(int nid);
+
 void shmdev_pool_read_stats(struct shmdev_pool_stats *stats);
 
 #endif /* SHMDEV_POOL_H */

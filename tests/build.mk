@@ -6,6 +6,12 @@
 packages:
 	@tests/install check
 
+# --- make kernel-debug [KERNEL=newest] ------------------------------------------------
+
+.PHONY: kernel-debug
+kernel-debug: packages
+	@tests/vm/kernel-debug $(KERNEL)
+
 # --- make vm CMD='...': a command in a virtual machine with the module inserted -------
 
 KERNEL  ?= 6.12
@@ -74,5 +80,14 @@ KERNELS ?= 6.1 6.12
 .PHONY: check
 check: packages
 	@tests/run --build $(O) --python $(PYTHON) --kernels '$(KERNELS)' --match '$(T)'
+
+# --- make soak [T=name] [SOAK=20]: the same for long -----------------------------------
+
+SOAK ?= 20
+
+.PHONY: soak
+soak: packages
+	@tests/run --build $(O) --python $(PYTHON) --kernels '$(KERNELS)' --soak $(SOAK) \
+		--match '$(or $(T),kselftest)'
 
 include tests/lint.mk

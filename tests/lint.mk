@@ -15,10 +15,10 @@ LINT_PYTHON  = $(shell grep -rlE '^\#!/usr/bin/(env )?python3' tests lib) \
 	       $(wildcard tests/*.py tests/*/*.py lib/python/shmdev/*.py)
 
 .PHONY: lint lint-packages lint-checkpatch lint-sparse lint-shell lint-python \
-	lint-gcc lint-clang
+	lint-header lint-gcc lint-clang
 lint: lint-packages
 	@$(MAKE) --no-print-directory -k lint-checkpatch lint-sparse lint-shell lint-python \
-		lint-gcc lint-clang
+		lint-header lint-gcc lint-clang
 	@echo "lint: nothing found"
 
 lint-packages:
@@ -40,12 +40,25 @@ $(LINT_SPARSE): lint-sparse-%: $(O)/kmod/%/shmdev.ko
 	@! grep -E '/(kmod|uapi/linux)/[^:/]*:[0-9]+:.*(warning|error):' $(<D)/sparse.log
 
 lint-shell:
-	shellcheck $(LINT_SCRIPTS)
+	shellcheck -x $(LINT_SCRIPTS)
 
 lint-python:
 	@$(PYTHON) -c 'import sys; \
 	[compile(open(name, encoding="utf-8").read(), name, "exec") for name in sys.argv[1:]]; \
 	print(f"PYTHON	{len(sys.argv) - 1} files")' $(sort $(LINT_PYTHON))
+
+# The kernel's contract, alone, in every language and of one layout in every word size.
+LINT_HEADER := '-x c -std=c99' '-x c -std=gnu11 -m32' '-x c++ -std=c++11' '-x c++ -std=c++20 -m32'
+LINT_LAYOUT := query:128 alloc:64 attach:64 stat:64 export:64 seal:32
+lint-header:
+	@for options in $(LINT_HEADER); do \
+		{ echo '#include <linux/shmdev.h>'; for struct in $(LINT_LAYOUT); do \
+			echo "typedef char size_$${struct%:*}[sizeof(struct shmdev_$${struct%:*})" \
+				"== $${struct#*:} ? 1 : -1];"; \
+		done; } | $(CC) $$options -fsyntax-only -Wall -Wextra -Wpedantic -Werror \
+			-Iinclude/uapi -isystem /usr/include/$$($(CC) -print-multiarch) - || exit; \
+	done
+	@echo "HEADER	include/uapi/linux/shmdev.h"
 
 lint-gcc lint-clang: lint-%:
 	$(MAKE) --no-print-directory O=$(O)/lint/$* CC=$* lib lib-tests python kselftest

@@ -7,35 +7,12 @@ pages).  The pool's own work, done before, is told apart: it is part of the pric
 """
 
 import pool
-from harness import Report, Tool, ToolCase, seconds
+from harness import Report, Setting, Tool, ToolCase, seconds
 
 TOOL = 'build/tests/bench/region'
 SIZES = (2, 64, 256)
 NR_HUGEPAGES = '/proc/sys/vm/nr_hugepages'
 SHMEM_THP = '/sys/kernel/mm/transparent_hugepage/shmem_enabled'
-
-
-class Setting:
-    """A file of the kernel that has another value for a while."""
-
-    def __init__(self, path, value):
-        self.path, self.value, self.old = path, value, None
-
-    def __enter__(self):
-        try:
-            with open(self.path, encoding='utf-8') as file:
-                old = file.read()
-            self.old = old.split('[')[1].split(']')[0] if '[' in old else old.strip()
-            with open(self.path, 'w', encoding='utf-8') as file:
-                file.write(self.value)
-        except OSError:
-            self.old = None     # the case that needs it will say that it cannot
-        return self
-
-    def __exit__(self, *_):
-        if self.old is not None:
-            with open(self.path, 'w', encoding='utf-8') as file:
-                file.write(self.old)
 
 
 def measure(report, mib):

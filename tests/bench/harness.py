@@ -153,6 +153,29 @@ def measure(cases, max_samples=MAX_SAMPLES, budget=BUDGET):
     return results, reasons
 
 
+class Setting:
+    """A file of the kernel that has another value for a while."""
+
+    def __init__(self, path, value):
+        self.path, self.value, self.old = path, value, None
+
+    def __enter__(self):
+        try:
+            with open(self.path, encoding='utf-8') as file:
+                old = file.read()
+            self.old = old.split('[')[1].split(']')[0] if '[' in old else old.strip()
+            with open(self.path, 'w', encoding='utf-8') as file:
+                file.write(self.value)
+        except OSError:
+            self.old = None     # the case that needs it will say that it cannot
+        return self
+
+    def __exit__(self, *_):
+        if self.old is not None:
+            with open(self.path, 'w', encoding='utf-8') as file:
+                file.write(self.old)
+
+
 def seconds(value):
     """A time as people write it."""
     for unit, factor in (('s', 1), ('ms', 1e3), ('µs', 1e6), ('ns', 1e9)):

@@ -2,23 +2,15 @@
 /*
  * How long until shared memory can be written: a tool of tests/bench/bench_region.py.
  *
- * Reads lines "<way> <MiB>" and answers each with the time of one run, which ends with
- * one write to each 2 MiB.  Giving back is timed too, but apart.
+ * A run ends with one write to each 2 MiB.  Giving back is timed too, but apart.
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/memfd.h>
-#include <linux/shmdev.h>
 #include <shmdev.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "tool.h"
 
 #define STEP	((size_t)2 << 20)
 
@@ -29,14 +21,6 @@ struct run {
 	int fd;
 	bool populate;
 };
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
 
 /* The library, on whatever SHMDEV_BACKEND says. */
 static int region_get(struct run *run)
@@ -117,26 +101,7 @@ static const struct way {
 	{ "memfd", memfd_plain_get, memfd_put, 4096 },
 };
 
-/* Let the pool have what a run takes, if it ever can; its time is told by others. */
-static void wait_for_pool(size_t size)
-{
-	int dev = open("/dev/shmdev", O_RDWR | O_CLOEXEC);
-	struct shmdev_query q;
-
-	if (dev < 0)
-		return;
-	do {
-		memset(&q, 0, sizeof(q));
-		if (ioctl(dev, SHMDEV_IOC_QUERY, &q))
-			break;
-		if (q.pool_bytes >= q.pool_target_bytes || q.pool_target_bytes < size)
-			break;
-		usleep(2000);
-	} while (true);
-	close(dev);
-}
-
-static int measure(const struct way *way, size_t size)
+static int measure_way(const struct way *way, size_t size)
 {
 	struct run run = { .size = size };
 	double start, got, touched, end;
@@ -158,21 +123,15 @@ static int measure(const struct way *way, size_t size)
 	return 0;
 }
 
+static int measure(const char *name, size_t size)
+{
+	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++)
+		if (!strcmp(name, ways[i].name))
+			return measure_way(&ways[i], size);
+	return -EINVAL;
+}
+
 int main(void)
 {
-	char line[128], name[32];
-	unsigned long mib;
-
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	while (fgets(line, sizeof(line), stdin)) {
-		int err = -EINVAL;
-
-		if (sscanf(line, "%31s %lu", name, &mib) == 2)
-			for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++)
-				if (!strcmp(name, ways[i].name))
-					err = measure(&ways[i], mib << 20);
-		if (err)
-			printf("unavailable %s\n", strerror(-err));
-	}
-	return 0;
+	return tool_main(measure);
 }

@@ -4,19 +4,32 @@
 
 #define STRIDE	(64UL << 10)
 #define REGION	(64UL << 20)
+#define PLAYGROUND (768UL << 20)
 #define COMPACT	"/proc/sys/vm/compact_unevictable_allowed"
 
 FIXTURE(fragment) {
 	int dev;
 	long pool_mb;
 	long compact;
+	char *ballast;
+	size_t ballast_size;
 	char *hog;
 	size_t hog_size;
 };
 
+/* Locked memory that nobody touches: @advice says of which pages. */
+static char *memory_lock(size_t size, int advice)
+{
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED || madvise(p, size, advice) || mlock(p, size) ? NULL : p;
+}
+
 /*
  * Fill memory with locked base pages that compaction may not move, then free all but
- * one of each 64 KiB: plenty of memory, and no huge page in it.
+ * one of each 64 KiB: plenty of memory, and no huge page in it.  As that takes its time,
+ * most of the memory is put out of reach before, by huge pages.
  */
 FIXTURE_SETUP(fragment)
 {
@@ -27,12 +40,15 @@ FIXTURE_SETUP(fragment)
 	self->compact = read_long(COMPACT);
 	ASSERT_EQ(0, write_file(COMPACT, "0"));
 
+	self->ballast_size = meminfo("MemFree") & ~(HUGE - 1);
+	self->ballast_size -= self->ballast_size < PLAYGROUND ? self->ballast_size : PLAYGROUND;
+	if (self->ballast_size) {
+		self->ballast = memory_lock(self->ballast_size, MADV_HUGEPAGE);
+		ASSERT_NE(NULL, self->ballast);
+	}
 	self->hog_size = meminfo("MemFree") / 10 * 8;
-	self->hog = mmap(NULL, self->hog_size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	ASSERT_NE(MAP_FAILED, self->hog);
-	ASSERT_EQ(0, madvise(self->hog, self->hog_size, MADV_NOHUGEPAGE));
-	ASSERT_EQ(0, mlock(self->hog, self->hog_size));
+	self->hog = memory_lock(self->hog_size, MADV_NOHUGEPAGE);
+	ASSERT_NE(NULL, self->hog);
 	for (size_t i = 0; i + STRIDE <= self->hog_size; i += STRIDE)
 		ASSERT_EQ(0, madvise(self->hog + i + 4096, STRIDE - 4096, MADV_DONTNEED_LOCKED));
 }
@@ -42,6 +58,8 @@ FIXTURE_TEARDOWN(fragment)
 	char text[16];
 
 	munmap(self->hog, self->hog_size);
+	if (self->ballast)
+		munmap(self->ballast, self->ballast_size);
 	snprintf(text, sizeof(text), "%ld", self->compact);
 	EXPECT_EQ(0, write_file(COMPACT, text));
 	snprintf(text, sizeof(text), "%ld", self->pool_mb);

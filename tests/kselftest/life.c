@@ -1,35 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Loading and unloading: refused in use, clean otherwise. */
-#include <sys/syscall.h>
-#include <sys/utsname.h>
-
+#include "module.h"
 #include "util.h"
-
-static int module_remove(void)
-{
-	return result(syscall(__NR_delete_module, "shmdev", O_NONBLOCK));
-}
-
-/* SHMDEV_KO names the module's file; by default where make puts it. */
-static int module_insert(const char *params)
-{
-	const char *path = getenv("SHMDEV_KO");
-	struct utsname uts;
-	char buf[512];
-	int fd, ret;
-
-	if (!path) {
-		uname(&uts);
-		snprintf(buf, sizeof(buf), "build/kmod/%s/shmdev.ko", uts.release);
-		path = buf;
-	}
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = result(syscall(__NR_finit_module, fd, params, 0));
-	close(fd);
-	return ret;
-}
 
 FIXTURE(life) {
 	int dev;
@@ -119,7 +91,7 @@ TEST_F(life, regions_outlive_device_descriptors)
 TEST_F(life, again_and_again)
 {
 	close(self->dev);
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < soak(50); i++) {
 		int dev, fd;
 		char *p;
 
@@ -151,7 +123,7 @@ TEST_F(life, removal_against_users)
 	pid_t pid;
 
 	close(self->dev);
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < soak(100); i++) {
 		pid = fork();
 		if (!pid) {
 			int dev = device_open();

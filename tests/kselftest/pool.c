@@ -7,21 +7,6 @@ FIXTURE(pool) {
 	long pool_mb;
 };
 
-static int set_pool_mb(long mb)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%ld", mb);
-	return write_file(PARAM_POOL_MB, text);
-}
-
-static bool pool_is(int dev, uint64_t bytes)
-{
-	struct shmdev_query q;
-
-	return !query(dev, &q) && q.pool_bytes == bytes;
-}
-
 FIXTURE_SETUP(pool)
 {
 	self->dev = device_open();
@@ -57,8 +42,8 @@ TEST_F(pool, hits_are_counted)
 	struct shmdev_query before, after;
 	int fd;
 
-	ASSERT_EQ(0, set_pool_mb(32));
-	ASSERT_TRUE(WAIT_FOR(pool_is(self->dev, 32 << 20)));
+	ASSERT_EQ(0, set_pool_mb(64));
+	ASSERT_TRUE(WAIT_FOR(pool_is(self->dev, 64 << 20)));
 	ASSERT_EQ(0, query(self->dev, &before));
 	fd = result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a));
 	ASSERT_LE(0, fd);
@@ -69,7 +54,7 @@ TEST_F(pool, hits_are_counted)
 	EXPECT_EQ(before.pool_misses, after.pool_misses);
 	close(fd);
 	/* What was taken is replaced by fresh memory. */
-	EXPECT_TRUE(WAIT_FOR(pool_is(self->dev, 32 << 20)));
+	EXPECT_TRUE(WAIT_FOR(pool_is(self->dev, 64 << 20)));
 }
 
 TEST_F(pool, nothing_without_it_but_speed)

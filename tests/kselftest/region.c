@@ -3,11 +3,10 @@
 
 #include <sys/inotify.h>
 #include <sys/statfs.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
-#include <linux/io_uring.h>
 #include <sys/utsname.h>
 
+#include "ring.h"
 #include "util.h"
 
 #define SIZE	(8 * HUGE)
@@ -336,22 +335,19 @@ TEST_F(region, pinned_by_vmsplice)
 
 TEST_F(region, long_term_pin_by_io_uring)
 {
-	struct io_uring_params params = {};
-	struct iovec iov = { .iov_base = self->p, .iov_len = SIZE };
+	int ret, major = 0, minor = 0;
 	struct utsname uts;
-	int ring, major = 0, minor = 0;
-	long ret;
+	struct ring ring;
 
-	ring = result(syscall(__NR_io_uring_setup, 4, &params));
-	if (ring == -ENOSYS || ring == -EPERM)
-		SKIP(return, "io_uring is not allowed here: %s", strerror(-ring));
-	ASSERT_LE(0, ring);
-	ret = result(syscall(__NR_io_uring_register, ring, IORING_REGISTER_BUFFERS, &iov, 1));
+	ret = ring_open(&ring);
+	if (ret)
+		SKIP(return, "no io_uring here: %s", strerror(-ret));
+	ret = ring_pin(&ring, self->p, SIZE);
 	/* Before 6.5 io_uring takes no file but shmem's and hugetlbfs's. */
 	ASSERT_EQ(0, uname(&uts));
 	ASSERT_EQ(2, sscanf(uts.release, "%d.%d", &major, &minor));
 	EXPECT_EQ(major * 1000 + minor < 6005 ? -EOPNOTSUPP : 0, ret);
-	close(ring);
+	ring_close(&ring);
 }
 
 TEST_HARNESS_MAIN

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,9 +23,12 @@
 
 #include "kselftest_harness.h"
 
-/* The harness gives 30 seconds, which is little for gigabytes and an emulated processor. */
-#undef TEST_F
-#define TEST_F(fixture, test) TEST_F_TIMEOUT(fixture, test, 300)
+/*
+ * The harness gives 30 seconds, which is little for gigabytes, an emulated processor or a
+ * soak.  Who runs the program knows how long that may take.
+ */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 36000
 
 #define DEVICE		"/dev/shmdev"
 #define PARAM_POOL_MB	"/sys/module/shmdev/parameters/pool_mb"
@@ -58,9 +63,60 @@ static inline int alloc(int dev, uint64_t size)
 	return alloc_flags(dev, size, 0);
 }
 
+static inline int region_stat(int fd, struct shmdev_stat *stat)
+{
+	memset(stat, 0, sizeof(*stat));
+	return result(ioctl(fd, SHMDEV_IOC_STAT, stat));
+}
+
+static inline int region_export(int fd, struct shmdev_export *export)
+{
+	memset(export, 0, sizeof(*export));
+	return result(ioctl(fd, SHMDEV_IOC_EXPORT, export));
+}
+
+static inline int attach_flags(int dev, const struct shmdev_export *export, uint64_t flags)
+{
+	struct shmdev_attach a = { .flags = flags };
+
+	memcpy(a.token, export->token, sizeof(a.token));
+	return result(ioctl(dev, SHMDEV_IOC_ATTACH, &a));
+}
+
+static inline int attach(int dev, const struct shmdev_export *export)
+{
+	return attach_flags(dev, export, 0);
+}
+
+static inline int region_seal(int fd, uint32_t seals)
+{
+	struct shmdev_seal seal = { .seals = seals };
+
+	return result(ioctl(fd, SHMDEV_IOC_SEAL, &seal));
+}
+
+/* The same region by another descriptor. */
+static inline int reopen(int fd, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return result(open(path, flags | O_CLOEXEC));
+}
+
+static inline int zero_range(int fd, off_t offset, off_t len)
+{
+	return result(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, len));
+}
+
 static inline void *map(int fd, size_t size)
 {
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
+static inline void *map_rdonly(int fd, size_t size)
+{
+	return mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 }
 
 static inline bool all_zero(const void *ptr, size_t size)
@@ -139,5 +195,37 @@ static inline long meminfo(const char *name)
 	waitpid(pid_, &status_, 0);						\
 	WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);	\
 })
+
+/* The same, as somebody without privileges. */
+#define NOBODY	65534
+#define AS_USER(uid, ...)							\
+	IN_CHILD({								\
+		if (setgroups(0, NULL) || setgid(uid) || setuid(uid))		\
+			_exit(99);						\
+		__VA_ARGS__;							\
+	})
+
+static inline int set_pool_mb(long mb)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", mb);
+	return write_file(PARAM_POOL_MB, text);
+}
+
+static inline bool pool_is(int dev, uint64_t bytes)
+{
+	struct shmdev_query q;
+
+	return !query(dev, &q) && q.pool_bytes == bytes;
+}
+
+/* For tests that do the same many times: more of it in a soak. */
+static inline int soak(int times)
+{
+	const char *factor = getenv("SHMDEV_SOAK");
+
+	return factor ? times * atoi(factor) : times;
+}
 
 #endif /* SHMDEV_KSELFTEST_UTIL_H */
