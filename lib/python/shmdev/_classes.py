@@ -10,7 +10,9 @@ and asks entry() for one that is not there.
 from __future__ import annotations
 
 import ctypes
+import os
 import weakref
+from threading import RLock
 
 from . import _shmdev
 
@@ -41,10 +43,27 @@ _NUMBERS = frozenset("?cbBhHiIlLqQfdg")
 _SimpleType = type(ctypes.c_int)
 
 
+class _Wrapper:
+    """The memory of an object as multiprocessing.sharedctypes wants to find it.
+
+    multiprocessing's copy() makes its objects of our class and registers a reducer of
+    its own for it, which asks them and ours for their _wrapper.  It stores one in the
+    objects it makes: so this must not be a property, which would not let it.
+    """
+
+    def __get__(self, data: Any, owner: Any = None) -> Any:
+        if data is None:
+            return self
+        from . import _sharing
+
+        return _sharing.Wrapper(data)
+
+
 class SharedData:
     """Base of all ctypes objects whose memory is shared."""
 
     __slots__ = ()
+    _wrapper = _Wrapper()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         from . import _sharing
@@ -66,7 +85,13 @@ class SharedData:
         return make(*deepcopy(arguments, memo))
 
 
-class SharedNumbers(_shmdev.FastArray, SharedData):
+class SharedArray(SharedData):
+    """Base of arrays of anything."""
+
+    __slots__ = ()
+
+
+class SharedNumbers(_shmdev.FastArray, SharedArray):
     """Base of arrays of numbers."""
 
     __slots__ = ()
@@ -76,6 +101,19 @@ class SharedNumbers(_shmdev.FastArray, SharedData):
 # The length is None for a single value.  An entry goes when its class does: a class
 # lives as long as an array of it, or until the garbage collector comes.
 entries: dict[tuple[Any, Any], tuple[Any, int, int, bool]] = {}
+
+# For who changes the entries; making a class may run the garbage collector and that
+# forget().
+_lock = RLock()
+
+
+def _new_lock() -> None:
+    # In a child nobody can release what another thread of the parent held.
+    global _lock
+    _lock = RLock()
+
+
+os.register_at_fork(after_in_child=_new_lock)
 
 
 def _format_number(ctype: Any) -> tuple[int, bool]:
@@ -111,23 +149,35 @@ def entry(ctype: Any, length: Any) -> tuple[type[Any], int, int, bool]:
             raise TypeError(f"{ctype!r} is not a ctypes type")
         if _plain_array(base):
             number, swapped = _format_number(ctype)
-        if number != _shmdev.NUMBER_UNKNOWN:
-            mixin = SharedNumbers
+        mixin = SharedArray if number == _shmdev.NUMBER_UNKNOWN else SharedNumbers
     size = ctypes.sizeof(base)  # TypeError for what is not of ctypes
 
+    if issubclass(base, SharedData):  # a value of a class of ours
+        return base, size, number, swapped
+
     key = ctype, length
-    known = entries.get(key)
-    made = known[0]() if known else None
-    if made is None:
-        made = type(base)(base.__name__, (mixin, base), {"__module__": __package__})
+    with _lock:
+        known = entries.get(key)
+        made = known[0]() if known else None
+        if made is None:
+            made = type(base)(base.__name__, (mixin, base), {"__module__": __package__})
 
-        def forget(ref: Any) -> None:
-            found = entries.get(key)
-            if found and found[0] is ref:
-                del entries[key]
+            def forget(ref: Any) -> None:
+                with _lock:
+                    found = entries.get(key)
+                    if found and found[0] is ref:
+                        del entries[key]
 
-        entries[key] = weakref.ref(made, forget), size, number, swapped
+            entries[key] = weakref.ref(made, forget), size, number, swapped
     return made, size, number, swapped
+
+
+def class_like(data: Any) -> type[Any]:
+    """The class of shared objects that are what data is, a ctypes object."""
+    ctype: Any = type(data)
+    if isinstance(data, ctypes.Array) and ctype._type_ * ctype._length_ is ctype:
+        return entry(ctype._type_, ctype._length_)[0]
+    return entry(ctype, None)[0]
 
 
 _shmdev.classes_from(typecodes, entries, entry)

@@ -29,7 +29,12 @@ struct module_state {
 	binaryfunc python_subscript;
 	getiterfunc python_iter;
 
-	PyObject *regions;	/* address of a struct shmdev_region -> weak Region */
+	/*
+	 * Address of a struct shmdev_region -> weak Region.  What looks an entry up and
+	 * then changes it holds the lock; no Python code runs then, and no Region goes.
+	 */
+	PyObject *regions;
+	gil_lock regions_lock;
 
 	/* Of shmdev._classes, which hands them over when it is imported */
 	PyObject *typecodes;
