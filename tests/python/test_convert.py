@@ -277,10 +277,10 @@ class Threads(unittest.TestCase):
         data = bytearray(16 << 20)
         a = RawArray("H", len(data))
         during = []
-        began = threading.Event()
+        go = threading.Event()
 
         def copy():
-            began.set()
+            go.wait()
             start = time.perf_counter()
             a[:] = data
             during.append((start, time.perf_counter()))
@@ -291,6 +291,7 @@ class Threads(unittest.TestCase):
             thread = threading.Thread(target=copy)
             stamps = []
             thread.start()
+            go.set()
             while thread.is_alive():
                 stamps.append(time.perf_counter())
                 time.sleep(0.0001)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from collections import deque
 from threading import RLock
 
 from . import _shmdev
@@ -102,9 +103,11 @@ class SharedNumbers(_shmdev.FastArray, SharedArray):
 # lives as long as an array of it, or until the garbage collector comes.
 entries: dict[tuple[Any, Any], tuple[Any, int, int, bool]] = {}
 
-# For who changes the entries; making a class may run the garbage collector and that
-# forget().
+# Held by who changes the entries.  A class can go at any moment, as in a child whose
+# parent's other thread held the lock at the fork: its weak reference's callback does
+# not wait for the lock, but leaves the key for who has it next.
 _lock = RLock()
+_gone: deque[tuple[Any, Any]] = deque()
 
 
 def _new_lock() -> None:
@@ -114,6 +117,18 @@ def _new_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_new_lock)
+
+
+def _forget_gone() -> None:
+    if _lock.acquire(blocking=False):
+        try:
+            while _gone:
+                key = _gone.popleft()
+                found = entries.get(key)
+                if found and found[0]() is None:
+                    del entries[key]
+        finally:
+            _lock.release()
 
 
 def _format_number(ctype: Any) -> tuple[int, bool]:
@@ -162,11 +177,9 @@ def entry(ctype: Any, length: Any) -> tuple[type[Any], int, int, bool]:
         if made is None:
             made = type(base)(base.__name__, (mixin, base), {"__module__": __package__})
 
-            def forget(ref: Any) -> None:
-                with _lock:
-                    found = entries.get(key)
-                    if found and found[0] is ref:
-                        del entries[key]
+            def forget(_: Any) -> None:
+                _gone.append(key)
+                _forget_gone()
 
             entries[key] = weakref.ref(made, forget), size, number, swapped
     return made, size, number, swapped
