@@ -86,10 +86,89 @@ class SharedData:
         return make(*deepcopy(arguments, memo))
 
 
+# PEP 3118 formats that memoryview can read and write items of.
+_NATIVE = frozenset("?cbBhHiIlLqQfd")
+
+
 class SharedArray(SharedData):
     """Base of arrays of anything."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        data: Any = self
+        text = f"shmdev {data._type_.__name__} * {data._length_}"
+        if isinstance(data._type_, _SimpleType) and isinstance(data._type_._type_, str):
+            few = len(data) <= 6
+            items = [repr(data[i]) for i in range(len(data) if few else 3)]
+            if not few:
+                items += ["...", *(repr(data[i]) for i in (-3, -2, -1))]
+            text += f": [{', '.join(items)}]"
+        return f"<{text}>"
+
+    @property
+    def region(self) -> _shmdev.Region:
+        """The region that the array lies in: its size, backend, page_size, huge_share.
+
+        Whoever holds a region can hand it on: when the array is freed, its memory is
+        not used again while the region lives.  TypeError if the array is not in shared
+        memory, as one made by calling its class.  New in version 0.1.
+        """
+        from . import _sharing
+
+        return _sharing.locate(self)[0]
+
+    def memoryview(self) -> memoryview:
+        """The array's memory with items in native format, which can be read and written.
+
+        memoryview(array) has the format that ctypes gives it, such as "<i", of which
+        Python knows no items.  Where there is no native format (structures, the other
+        byte order, c_wchar, c_longdouble) this is memoryview(array).
+
+        New in version 0.1.
+        """
+        view = memoryview(self)  # type: ignore[arg-type]
+        code = view.format.lstrip("@<")
+        if code not in _NATIVE or memoryview(bytes(8)).cast(code).itemsize != view.itemsize:
+            return view
+        if not view.nbytes:
+            # Without items there is nothing to keep, and cast() does not like zeros.
+            return memoryview(bytearray(view.itemsize)).cast(code)[:0]
+        return view.cast("B").cast(code, view.shape)
+
+    def numpy(self) -> Any:
+        """The array's memory as a numpy array, not copied.
+
+        ValueError if numpy has no type for the items.  New in version 0.1.
+        """
+        from numpy import asarray
+
+        return asarray(self)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The CPU's memory.  New in version 0.1."""
+        return 1, 0
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The array as a DLPack tensor, for the from_dlpack() of another library.
+
+        BufferError if that has no type for the items or asks for another device.  New in
+        version 0.1.
+        """
+        if stream is not None:
+            raise BufferError("memory of the CPU has no streams")
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(f"the array is not on device {dl_device}")
+        data = self.__copy__() if copy else self
+        versioned = max_version is not None and max_version[0] >= 1
+        return _shmdev.dlpack(data, versioned, bool(copy))
 
 
 class SharedNumbers(_shmdev.FastArray, SharedArray):

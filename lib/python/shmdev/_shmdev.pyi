@@ -2,7 +2,9 @@
 import ctypes
 import sys
 from _typeshed import structseq
-from typing import Any, Callable, Collection, Final, Iterable, TypeVar, final, overload
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final, Literal, TypeVar, final, overload
+from typing_extensions import Buffer
 
 _CT = TypeVar("_CT", bound=ctypes._CData)
 
@@ -16,7 +18,15 @@ def RawArray(
 @overload
 def RawArray(typecode_or_type: str, size_or_initializer: int | Collection[Any]) -> Any: ...
 
-class FastArray: ...
+class FastArray:
+    def assign(
+        self,
+        source: Buffer,
+        /,
+        *,
+        casting: Literal["no", "equiv", "safe", "same_kind", "unsafe"] = "same_kind",
+        overflow: Literal["wrap", "raise", "saturate"] = "wrap",
+    ) -> None: ...
 
 @final
 class Info(structseq[Any], tuple[str, str, int, int, int, int, int, dict[str, str]]):
@@ -69,6 +79,7 @@ def block(size: int, /) -> Block: ...
 def classes_from(
     typecodes: dict[str, Any], entries: dict[Any, Any], entry: Callable[[Any, Any], Any], /
 ) -> None: ...
+def dlpack(buffer: Any, versioned: bool, copied: bool, /) -> Any: ...
 def fill(requests: Iterable[tuple[Any, int, int | None]], /) -> list[int]: ...
 def format_number(format: str, itemsize: int, /) -> tuple[int, bool]: ...
 def info() -> Info: ...

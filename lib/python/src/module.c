@@ -53,7 +53,8 @@ static int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **t
 static int module_exec(PyObject *module)
 {
 	static PyMethodDef *const methods[] = {
-		array_methods, block_methods, region_methods, fill_methods, info_methods,
+		array_methods, block_methods, region_methods,
+		fill_methods, info_methods, dlpack_methods,
 	};
 	struct module_state *state = module_state(module);
 

@@ -160,6 +160,15 @@ int items_store_sequence(struct items_target *target, PyObject *sequence, Py_ssi
 /* Store all items of an iterable, as ctypes' constructor does with its arguments. */
 int items_store_iterable(struct items_target *target, PyObject *iterable);
 
+/* --- assign.c: numbers by numpy's rules --- */
+
+/* assign() of FastArray: (source, casting=, overflow=). */
+PyObject *array_assign(PyObject *self, PyObject *args, PyObject *names);
+
+/* --- dlpack.c: arrays for other libraries of tensors --- */
+
+extern PyMethodDef dlpack_methods[];	/* of the module */
+
 /* --- array.c: RawArray --- */
 
 extern PyMethodDef array_methods[];
