@@ -66,7 +66,6 @@ def sources():
     """Buffers of every type with what it can hold of the edges."""
     for ctype in INTEGERS:
         low, high = limits(ctype)
-        yield (ctype * 0)(), []
         values = [v for v in VALUES if low <= v <= high]
         yield (ctype * len(values))(*values), values
     for ctype in FLOATS:
@@ -177,6 +176,12 @@ class Arguments(unittest.TestCase):
         view = memoryview(b"123")
         view.release()
         self.assertRaises(ValueError, a.assign, view)
+
+    def test_nothing(self):
+        for source in (b"", (ctypes.c_double * 0)(), RawArray("i", 0), memoryview(b"")):
+            RawArray("i", 0).assign(source)
+            self.assertRaises(ValueError, RawArray("i", 1).assign, source)
+        self.assertRaises(ValueError, RawArray("i", 0).assign, b"1")
 
     def test_dimensions(self):
         table = memoryview(bytes(range(24))).cast("B", (2, 3, 4))

@@ -25,16 +25,17 @@ static int rows_open(struct rows *rows, PyObject *source, Py_ssize_t n)
 	if (PyObject_GetBuffer(source, &rows->view, PyBUF_RECORDS_RO) < 0)
 		return -1;
 	rows->copied = NULL;
-	rows->format = format_parse(rows->view.format, rows->view.itemsize);
-	if (rows->format.number == NUMBER_UNKNOWN || rows->format.number == NUMBER_CHAR) {
-		PyErr_Format(PyExc_TypeError, "cannot assign from a buffer of format '%.100s'",
-			     rows->view.format);
-		goto close;
-	}
-	items = rows->view.len / rows->view.itemsize;
+	/* An array of ctypes without items has items of no size in Python 3.9. */
+	items = rows->view.len ? rows->view.len / rows->view.itemsize : 0;
 	if (items != n) {
 		PyErr_Format(PyExc_ValueError, "cannot assign %zd items to an array of %zd",
 			     items, n);
+		goto close;
+	}
+	rows->format = format_parse(rows->view.format, rows->view.itemsize);
+	if (n && (rows->format.number == NUMBER_UNKNOWN || rows->format.number == NUMBER_CHAR)) {
+		PyErr_Format(PyExc_TypeError, "cannot assign from a buffer of format '%.100s'",
+			     rows->view.format);
 		goto close;
 	}
 	return 0;
@@ -183,9 +184,9 @@ PyObject *array_assign(PyObject *self, PyObject *args, PyObject *names)
 	static char *parameters[] = { "", "casting", "overflow", NULL };
 	const char *casting_name = "same_kind", *overflow_name = "wrap";
 	struct assignment assignment;
+	int casting, overflow, err = 0;
 	PyObject *source;
 	struct rows rows;
-	int casting, overflow, err;
 	Py_ssize_t n;
 
 	if (!PyArg_ParseTupleAndKeywords(args, names, "O|$ss:assign", parameters, &source,
@@ -198,14 +199,17 @@ PyObject *array_assign(PyObject *self, PyObject *args, PyObject *names)
 		return NULL;
 	assignment.overflow = overflow;
 
-	if (assignment.to.format.number == NUMBER_CHAR) {
-		PyErr_SetString(PyExc_TypeError, "an array of c_char holds no numbers");
+	if (!n) {
+		;	/* nothing to store, whatever the types */
+	} else if (assignment.to.format.number == NUMBER_CHAR ||
+		   assignment.to.format.number == NUMBER_UNKNOWN) {
+		PyErr_SetString(PyExc_TypeError, "the array holds no numbers");
 		err = -1;
 	} else if (!cast_is_allowed(casting, &assignment.to.format, &rows.format)) {
 		PyErr_Format(PyExc_TypeError, "cannot assign from format '%.100s' by casting '%s'",
 			     rows.view.format ? rows.view.format : "B", casting_name);
 		err = -1;
-	} else if (n && rows_overlap(&rows, &assignment.to, n) && rows_copy(&rows) < 0) {
+	} else if (rows_overlap(&rows, &assignment.to, n) && rows_copy(&rows) < 0) {
 		err = -1;
 	} else {
 		err = assign_rows(&assignment, &rows, n);
