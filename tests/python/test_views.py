@@ -11,6 +11,12 @@ from shmdev import RawArray, _shmdev
 from stock import NUMBERS, TYPECODES, Point, numpy
 
 
+class Wide(ctypes.Union):
+    """Its format is "B", its size is not."""
+
+    _fields_ = [("x", ctypes.c_int)]
+
+
 class Views(unittest.TestCase):
     def test_memoryview(self):
         for code in TYPECODES:
@@ -30,7 +36,7 @@ class Views(unittest.TestCase):
         self.assertEqual(table.memoryview().tolist(), [[1, 2, 3], [4, 5, 6]])
         table.memoryview()[1, 2] = 60
         self.assertEqual(table[1][2], 60)
-        for ctype in (Point, ctypes.c_int.__ctype_be__, ctypes.c_longdouble, ctypes.c_void_p):
+        for ctype in (Point, Wide, ctypes.c_int.__ctype_be__, ctypes.c_longdouble, ctypes.c_void_p):
             a = RawArray(ctype, 2)
             view = a.memoryview()
             self.assertEqual((view.format, view.shape), (memoryview(a).format, (2,)))

@@ -26,7 +26,7 @@ class Arena(heap.Arena):
     def _over(self, size: int, region: _shmdev.Region) -> None:
         self.size = size
         self.fd = region.fileno()
-        self.buffer = memoryview(region)
+        self.buffer: Any = memoryview(region)
 
     def __reduce__(self) -> Any:
         return _rebuild_arena, (self.size, reduction.DupFd(self.fd))

@@ -13,6 +13,8 @@ import ctypes
 import os
 import weakref
 from collections import deque
+from struct import calcsize
+from sys import byteorder
 from threading import RLock
 
 from . import _shmdev
@@ -127,23 +129,24 @@ class SharedArray(SharedData):
 
         New in version 0.1.
         """
-        view = memoryview(self)  # type: ignore[arg-type]
-        code = view.format.lstrip("@<")
-        if code not in _NATIVE or memoryview(bytes(8)).cast(code).itemsize != view.itemsize:
-            return view
-        if not view.nbytes:
+        view: Any = memoryview(self)  # type: ignore[arg-type]
+        code = view.format.lstrip("@<" if byteorder == "little" else "@>")
+        if code in _NATIVE and not view.nbytes:
             # Without items there is nothing to keep, and cast() does not like zeros.
-            return memoryview(bytearray(view.itemsize)).cast(code)[:0]
-        return view.cast("B").cast(code, view.shape)
+            view = memoryview(bytearray(8))
+            view = view.cast(code)[:0]
+        elif code in _NATIVE and calcsize(code) == view.itemsize:
+            view = view.cast("B").cast(code, view.shape)
+        return view  # type: ignore[no-any-return]
 
     def numpy(self) -> Any:
         """The array's memory as a numpy array, not copied.
 
         ValueError if numpy has no type for the items.  New in version 0.1.
         """
-        from numpy import asarray
+        from importlib import import_module
 
-        return asarray(self)
+        return import_module("numpy").asarray(self)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """The CPU's memory.  New in version 0.1."""

@@ -4,19 +4,54 @@ import sys
 from _typeshed import structseq
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Literal, TypeVar, final, overload
-from typing_extensions import Buffer
+from typing_extensions import Buffer, TypeAlias
 
 _CT = TypeVar("_CT", bound=ctypes._CData)
+_Casting: TypeAlias = Literal["no", "equiv", "safe", "same_kind", "unsafe"]
+_Overflow: TypeAlias = Literal["wrap", "raise", "saturate"]
 
 NUMBER_UNKNOWN: int
 __version__: str
 
+_Data: TypeAlias = Collection[Any] | Buffer
+
+# What every array is, as a type checker sees it: at run time its class is made of
+# ctype * n, _classes.SharedArray and, for numbers, FastArray.
+class _SharedArray(ctypes.Array[_CT]):
+    _length_: int
+    _type_: type[_CT]
+    @overload
+    def __setitem__(self, key: int, value: Any, /) -> None: ...
+    @overload
+    def __setitem__(self, key: slice, value: Iterable[Any] | Buffer, /) -> None: ...
+    def assign(
+        self,
+        source: Buffer,
+        /,
+        *,
+        casting: _Casting = "same_kind",
+        overflow: _Overflow = "wrap",
+    ) -> None: ...
+    @property
+    def region(self) -> Region: ...
+    def memoryview(self) -> memoryview: ...
+    def numpy(self) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any: ...
+
 @overload
 def RawArray(
-    typecode_or_type: type[_CT], size_or_initializer: int | Collection[Any]
-) -> ctypes.Array[_CT]: ...
+    typecode_or_type: type[_CT], size_or_initializer: int | _Data
+) -> _SharedArray[_CT]: ...
 @overload
-def RawArray(typecode_or_type: str, size_or_initializer: int | Collection[Any]) -> Any: ...
+def RawArray(typecode_or_type: str, size_or_initializer: int | _Data) -> _SharedArray[Any]: ...
 
 class FastArray:
     def assign(
@@ -24,8 +59,8 @@ class FastArray:
         source: Buffer,
         /,
         *,
-        casting: Literal["no", "equiv", "safe", "same_kind", "unsafe"] = "same_kind",
-        overflow: Literal["wrap", "raise", "saturate"] = "wrap",
+        casting: _Casting = "same_kind",
+        overflow: _Overflow = "wrap",
     ) -> None: ...
 
 @final
