@@ -13,6 +13,7 @@ import ctypes
 import os
 import weakref
 from collections import deque
+from functools import partial
 from struct import calcsize
 from sys import byteorder
 from threading import RLock
@@ -201,7 +202,10 @@ def _new_lock() -> None:
 os.register_at_fork(after_in_child=_new_lock)
 
 
-def _forget_gone() -> None:
+# Not a closure in entry(): CPython 3.11 and 3.12 do not survive it when there is no
+# memory for one's cells.
+def _forget(key: tuple[Any, Any], _: Any) -> None:
+    _gone.append(key)
     if _lock.acquire(blocking=False):
         try:
             while _gone:
@@ -258,12 +262,7 @@ def entry(ctype: Any, length: Any) -> tuple[type[Any], int, int, bool]:
         made = known[0]() if known else None
         if made is None:
             made = type(base)(base.__name__, (mixin, base), {"__module__": __package__})
-
-            def forget(_: Any) -> None:
-                _gone.append(key)
-                _forget_gone()
-
-            entries[key] = weakref.ref(made, forget), size, number, swapped
+            entries[key] = weakref.ref(made, partial(_forget, key)), size, number, swapped
     return made, size, number, swapped
 
 

@@ -18,6 +18,8 @@ static int fast_assign_slice(struct module_state *state, PyObject *array, PyObje
 	if (PySlice_Unpack(slice, &start, &stop, &step) < 0)
 		return -1;
 	other = PySequence_Size(value);
+	if (other < 0)
+		PyErr_Clear();	/* told below, as in ctypes */
 	if (array_column(array, &target.column, &length) < 0)
 		return -1;
 	target.n = PySlice_AdjustIndices(length, &start, &stop, step);
@@ -27,7 +29,6 @@ static int fast_assign_slice(struct module_state *state, PyObject *array, PyObje
 	target.first = start;
 	target.step = step;
 	if (other != target.n) {
-		/* As in ctypes this is also said of what has no length. */
 		PyErr_SetString(PyExc_ValueError, "Can only assign sequence of same size");
 		return -1;
 	}

@@ -13,6 +13,7 @@
 struct region {
 	PyObject_HEAD
 	struct shmdev_region *region;
+	PyObject *key;		/* in the table of regions; NULL if it was never there */
 	PyObject *weakrefs;
 };
 
@@ -42,8 +43,11 @@ static int region_publish(struct module_state *state, struct region *region, PyO
 	if (key && ref) {
 		gil_lock_acquire(&state->regions_lock);
 		known = region_known(state, key, object);
-		if (!known)
+		if (!known) {
 			known = PyDict_SetItem(state->regions, key, ref);
+			if (!known)
+				region->key = Py_NewRef(key);
+		}
 		gil_lock_release(&state->regions_lock);
 	}
 	Py_XDECREF(ref);
@@ -62,6 +66,7 @@ static PyObject *region_wrap(struct module_state *state, struct shmdev_region *f
 		return NULL;
 	}
 	region->region = found;
+	region->key = NULL;
 	region->weakrefs = NULL;
 	switch (region_publish(state, region, &object)) {
 	case 0:
@@ -75,35 +80,28 @@ static PyObject *region_wrap(struct module_state *state, struct shmdev_region *f
 	return object;
 }
 
-/* Take the entry of a Region out of the table, unless it is another's by now. */
-static void region_forget(struct module_state *state, struct shmdev_region *region)
+/*
+ * Take the entry of @region, which is gone, out of the table, unless it is another's by
+ * now.  Allocates nothing.
+ */
+static void region_forget(struct module_state *state, const struct region *region)
 {
 	PyObject *type, *value, *traceback;
-	PyObject *key, *object = NULL;
-	int known = -1;
+	PyObject *object = NULL;
+	int known;
 
-	if (!state || !state->regions)
-		return;		/* the interpreter is going away */
+	if (!region->key || !state || !state->regions)
+		return;		/* without a state the interpreter is going away */
 	PyErr_Fetch(&type, &value, &traceback);
-	key = PyLong_FromVoidPtr(region);
-	if (key) {
-		gil_lock_acquire(&state->regions_lock);
-		known = region_known(state, key, &object);
-		if (!known) {
-			known = PyDict_DelItem(state->regions, key);
-			/* One that was never published has no entry. */
-			if (known < 0 && PyErr_ExceptionMatches(PyExc_KeyError)) {
-				PyErr_Clear();
-				known = 0;
-			}
-		}
-		gil_lock_release(&state->regions_lock);
-	}
+	gil_lock_acquire(&state->regions_lock);
+	known = region_known(state, region->key, &object);
+	if (!known)
+		known = PyDict_DelItem(state->regions, region->key);
+	gil_lock_release(&state->regions_lock);
 	if (known < 0)
 		PyErr_WriteUnraisable(NULL);
-	if (known > 0)
+	else if (known)
 		Py_DECREF(object);
-	Py_XDECREF(key);
 	PyErr_Restore(type, value, traceback);
 }
 
@@ -114,7 +112,8 @@ static void region_dealloc(PyObject *self)
 
 	if (region->weakrefs)
 		PyObject_ClearWeakRefs(self);
-	region_forget(PyType_GetModuleState(type), region->region);
+	region_forget(PyType_GetModuleState(type), region);
+	Py_XDECREF(region->key);
 	Py_BEGIN_ALLOW_THREADS
 	shmdev_region_unref(region->region);
 	Py_END_ALLOW_THREADS
