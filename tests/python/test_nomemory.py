@@ -13,7 +13,7 @@ from functools import partial
 
 import tap
 import shmdev
-from shmdev import RawArray, RawValue, _shmdev
+from shmdev import RawArray, _shmdev
 from stock import Point
 from tap import THOROUGH
 
@@ -87,9 +87,6 @@ class NoMemory(unittest.TestCase):
         self.check(partial(numbers.assign, memoryview(numbers)[::-1]), 0)
         with self.assertRaises(TypeError):
             numbers[:3] = [1, "x", 2]
-
-    def test_values(self):
-        self.check(partial(RawValue, Point, 300, 2.5))
 
     def test_regions(self):
         a = RawArray("i", 1000)

@@ -16,8 +16,11 @@
 /* Two buffers of this many of the largest item take half of a 32 KiB cache. */
 #define CHUNK 512
 
-/* Bytes read and written that are worth a thread of their own. */
-#define PARALLEL_BYTES (4 << 20)
+/*
+ * Bytes read and written that are worth a thread of their own, also where other
+ * processors are busy and it has to wait for one.
+ */
+#define PARALLEL_BYTES (16 << 20)
 
 _Static_assert((sizeof(long double) & (sizeof(long double) - 1)) == 0,
 	       "moves are found by the log2 of the size");

@@ -6,6 +6,17 @@
  */
 #include "shmdevmodule.h"
 
+/* Two slots of ctypes.Array: functions, the same in all interpreters. */
+static binaryfunc ctypes_subscript;
+static objobjargproc ctypes_ass_subscript;
+
+void fast_learn(const PyTypeObject *array)
+{
+	__atomic_store_n(&ctypes_ass_subscript, array->tp_as_mapping->mp_ass_subscript,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&ctypes_subscript, array->tp_as_mapping->mp_subscript, __ATOMIC_RELEASE);
+}
+
 static int fast_assign_slice(struct module_state *state, PyObject *array, PyObject *slice,
 			     PyObject *value)
 {
@@ -52,8 +63,16 @@ static int fast_assign_slice(struct module_state *state, PyObject *array, PyObje
 
 static int fast_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
 {
-	struct module_state *state = module_state_of(Py_TYPE(self));
+	PyTypeObject *type = Py_TYPE(self);
+	struct module_state *state;
 
+	/* An element costs what it costs in ctypes.  Only its arrays have this slot. */
+	if (value && !PySlice_Check(key) &&
+	    type->tp_as_mapping->mp_subscript ==
+		    __atomic_load_n(&ctypes_subscript, __ATOMIC_ACQUIRE))
+		return ctypes_ass_subscript(self, key, value);
+
+	state = module_state_of(type);
 	if (!state)
 		return -1;
 	if (!PyObject_TypeCheck(self, state->array_type)) {

@@ -35,6 +35,7 @@ static int module_learn_ctypes(struct module_state *state)
 	state->array_ass_subscript = array->tp_as_mapping->mp_ass_subscript;
 	state->array_ass_item = array->tp_as_sequence->sq_ass_item;
 	state->array_init = array->tp_init;
+	fast_learn(array);
 	return 0;
 }
 

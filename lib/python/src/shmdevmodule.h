@@ -112,6 +112,9 @@ extern PyMethodDef fill_methods[];
 
 extern PyType_Spec fast_spec;
 
+/* Learn the slots of ctypes.Array that elements are stored by. */
+void fast_learn(const PyTypeObject *array);
+
 /* Whether ctypes' or our own slot stores items of @type, and nobody else's. */
 bool fast_is_plain(const struct module_state *state, const PyTypeObject *type);
 
