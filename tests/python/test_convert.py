@@ -10,6 +10,7 @@ import array
 import ctypes
 import itertools
 import mmap
+import os
 import random
 import struct
 import tempfile
@@ -300,6 +301,24 @@ class Threads(unittest.TestCase):
         ((start, end),) = during
         inside = [s for s in stamps if start < s < end]
         self.assertGreater(len(inside), 2, f"{len(stamps)} stamps, {end - start:.3f} s")
+
+    @unittest.skipUnless(THOROUGH, "takes memory; done where the backend is memfd")
+    def test_several_processors(self):
+        """Parts of a large copy meet, and the threads that made them are gone."""
+        data = random.Random(5).randbytes(1_000_003) * 32
+        allowed = os.sched_getaffinity(0)
+        self.addCleanup(os.sched_setaffinity, 0, allowed)
+        before = len(os.listdir("/proc/self/task"))
+        for processors in (allowed, {min(allowed)}):
+            os.sched_setaffinity(0, processors)
+            a = RawArray("H", data)
+            flat = memoryview(a).cast("B")
+            self.assertTrue(flat[::2] == data and not any(flat[1::200]))
+            a[::-1] = data
+            self.assertTrue(flat[-2::-2] == data and not any(flat[1::200]))
+            swapped = RawArray(ctypes.c_ushort.__ctype_be__, data)
+            self.assertTrue(memoryview(swapped).cast("B")[1::2] == data)
+        self.assertEqual(len(os.listdir("/proc/self/task")), before)
 
     def test_source_is_held(self):
         """The source cannot be resized while it is read, and can be afterwards."""
