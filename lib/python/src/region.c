@@ -280,7 +280,7 @@ static PyObject *region_make(PyObject *module, PyObject *arg)
 	region = shmdev_region_create(size, 0);
 	Py_END_ALLOW_THREADS
 	if (!region)
-		return error_set_backend("shmdev_region_create", errno);
+		return error_set_backend("shmdev_region_create", size, errno);
 	return region_wrap(module_state(module), region);
 }
 

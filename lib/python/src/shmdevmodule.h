@@ -76,8 +76,11 @@ static inline struct module_state *module_state_of(PyTypeObject *type)
  */
 PyObject *error_set(const char *call, int err);
 
-/* The same for calls that need a backend: adds why it is not to be had. */
-PyObject *error_set_backend(const char *call, int err);
+/*
+ * The same for calls that need a backend for @size bytes (0 if for none): adds the size,
+ * and why the backend is not to be had.
+ */
+PyObject *error_set_backend(const char *call, size_t size, int err);
 
 /* --- block.c: memory of shm_alloc() that lives as long as its buffers --- */
 
