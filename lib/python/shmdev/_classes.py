@@ -89,7 +89,7 @@ class SharedData:
         return make(*deepcopy(arguments, memo))
 
 
-# PEP 3118 formats that memoryview can read and write items of.
+# PEP 3118 codes whose items memoryview can read and write.
 _NATIVE = frozenset("?cbBhHiIlLqQfd")
 
 

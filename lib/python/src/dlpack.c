@@ -32,6 +32,10 @@ struct dl_versioned {
 };
 
 #define DL_CPU			1
+#define DL_INT			0
+#define DL_UINT			1
+#define DL_FLOAT		2
+#define DL_BOOL			6
 #define DL_READ_ONLY		(1U << 0)
 #define DL_COPIED		(1U << 1)
 
@@ -87,19 +91,16 @@ static int tensor_describe(struct tensor *tensor, struct dl_tensor *dl)
 	struct format format = format_parse(view->format, view->itemsize);
 	Py_ssize_t stride = 1;
 
-	if (number_is_float(format.number) && format.number != NUMBER_LONG_DOUBLE)
-		dl->code = 2;
-	else if (number_is_integer(format.number))
-		dl->code = number_is_signed(format.number) ? 0 : 1;
-	else if (format.number == NUMBER_BOOL)
-		dl->code = 6;
-	else
-		format.number = NUMBER_UNKNOWN;
-	if (format.number == NUMBER_UNKNOWN || format.swapped) {
+	if (format.number == NUMBER_UNKNOWN || format.number == NUMBER_CHAR ||
+	    format.number == NUMBER_LONG_DOUBLE || format.swapped) {
 		PyErr_Format(PyExc_BufferError, "DLPack has no type for items of format '%.100s'",
 			     view->format ? view->format : "B");
 		return -1;
 	}
+	if (number_is_integer(format.number))
+		dl->code = number_is_signed(format.number) ? DL_INT : DL_UINT;
+	else
+		dl->code = format.number == NUMBER_BOOL ? DL_BOOL : DL_FLOAT;
 	dl->bits = 8 * view->itemsize;
 	dl->lanes = 1;
 	dl->data = view->buf;
