@@ -193,13 +193,14 @@ _lock = RLock()
 _gone: deque[tuple[Any, Any]] = deque()
 
 
-def _new_lock() -> None:
-    # In a child nobody can release what another thread of the parent held.
+def _forked() -> None:
+    # Here nobody can release what another thread of the parent held.
     global _lock
     _lock = RLock()
+    _shmdev.forked()
 
 
-os.register_at_fork(after_in_child=_new_lock)
+os.register_at_fork(after_in_child=_forked)
 
 
 # Not a closure in entry(): CPython 3.11 and 3.12 do not survive it when there is no

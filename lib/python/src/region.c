@@ -95,7 +95,8 @@ static void region_forget(struct module_state *state, const struct region *regio
 	PyErr_Fetch(&type, &value, &traceback);
 	gil_lock_acquire(&state->regions_lock);
 	known = region_known(state, region->key, &object);
-	if (!known)
+	/* One that came after it may have gone before it, and the entry with that. */
+	if (!known && PyDict_Contains(state->regions, region->key))
 		known = PyDict_DelItem(state->regions, region->key);
 	gil_lock_release(&state->regions_lock);
 	if (known < 0)
@@ -356,7 +357,16 @@ static PyObject *region_locate(PyObject *module, PyObject *arg)
 	}
 }
 
+static PyObject *region_forked(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+	module_state(module)->regions_lock = (gil_lock){ 0 };
+	Py_RETURN_NONE;
+}
+
 PyMethodDef region_methods[] = {
+	{ "forked", region_forked, METH_NOARGS,
+	  "forked($module, /)\n--\n\n"
+	  "To be called in a child: another thread of the parent may have held the lock." },
 	{ "region_create", region_make, METH_O,
 	  "region_create($module, size, /)\n--\n\n"
 	  "A new Region of at least size bytes, zeroed." },
