@@ -66,7 +66,7 @@ static int fast_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
 	PyTypeObject *type = Py_TYPE(self);
 	struct module_state *state;
 
-	/* An element costs what it costs in ctypes.  Only its arrays have this slot. */
+	/* An element goes to ctypes the short way.  Only its arrays have that slot. */
 	if (value && !PySlice_Check(key) &&
 	    type->tp_as_mapping->mp_subscript ==
 		    __atomic_load_n(&ctypes_subscript, __ATOMIC_ACQUIRE))
