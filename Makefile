@@ -13,6 +13,7 @@
 # make kernel-debug	build the kernel "debug": 6.12 with KASAN, lockdep, kmemleak and
 #		so on; KERNEL=newest builds "newest", the same of Debian's newest source
 # make bench	measurements; B=name runs one
+# make install	the package into $(PYTHON)'s own directory, or PY_SITE=directory; DESTDIR=
 # make lint	checkpatch, sparse, shellcheck, and both compilers
 # make packages	install the Debian packages that all of this takes
 # make clean	remove build/

@@ -136,6 +136,9 @@ SHMDEV_API size_t shmdev_region_size(const struct shmdev_region *region);
 SHMDEV_API int shmdev_region_fd(const struct shmdev_region *region);
 SHMDEV_API enum shmdev_backend shmdev_region_backend(const struct shmdev_region *region);
 
+/* The size of its pages, where it got the ones that its backend is chosen for. */
+SHMDEV_API size_t shmdev_region_page_size(const struct shmdev_region *region);
+
 /* --- Fills: files into shared memory --------------------------------------- */
 
 /* Read from where the descriptor stands (and move it), as read(2) does. */

@@ -4,7 +4,8 @@
 
 LIB_SONAME  := libshmdev.so.0
 LIB_LIBS    := -luring -pthread
-LIB_SOURCES := $(sort $(wildcard lib/*.c))
+# ring_none.c is for builds without liburing, which are not made here.
+LIB_SOURCES := $(filter-out lib/ring_none.c,$(sort $(wildcard lib/*.c)))
 LIB_OBJECTS := $(LIB_SOURCES:lib/%.c=$(O)/lib/obj/%.o)
 
 .PHONY: lib

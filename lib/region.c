@@ -318,3 +318,8 @@ enum shmdev_backend shmdev_region_backend(const struct shmdev_region *region)
 {
 	return region->backing.backend;
 }
+
+size_t shmdev_region_page_size(const struct shmdev_region *region)
+{
+	return backend_page_size(region->backing.backend);
+}

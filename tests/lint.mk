@@ -12,7 +12,7 @@ LINT_COMPAT  := $(wildcard kmod/compat/*.h)
 LINT_KERNEL  := $(wildcard kmod/*.[ch]) include/uapi/linux/shmdev.h
 LINT_SCRIPTS = $(shell grep -rlE '^\#!/bin/(ba|busybox )?sh' .ci tests lib)
 LINT_PYTHON  = $(shell grep -rlE '^\#!/usr/bin/(env )?python3' tests lib) \
-	       $(wildcard tests/*.py tests/*/*.py lib/python/shmdev/*.py)
+	       $(wildcard tests/*.py tests/*/*.py lib/python/*.py lib/python/shmdev/*.py)
 
 .PHONY: lint lint-packages lint-checkpatch lint-sparse lint-shell lint-python \
 	lint-header lint-gcc lint-clang

@@ -32,6 +32,17 @@ PY_CHECK = $(if $(wildcard $(PY_INCLUDE)/Python.h),,$(error \
 .PHONY: python
 all: python
 python: $(PY_EXT) $(PY_PACKAGE)
+	@rm -f $(filter-out $(PY_PACKAGE),$(wildcard $(PY_OUT)/*.py $(PY_OUT)/*.pyi))
+
+# Where this interpreter looks for what does not come with it.
+PY_SITE = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+
+.PHONY: install install-python
+install: install-python
+install-python: python
+	install -d $(DESTDIR)$(PY_SITE)/shmdev
+	install -m 755 $(PY_EXT) $(DESTDIR)$(PY_SITE)/shmdev
+	install -m 644 $(PY_PACKAGE) $(DESTDIR)$(PY_SITE)/shmdev
 
 $(PY_OBJ)/%.o: lib/python/src/%.c
 	$(PY_CHECK)@mkdir -p $(@D)

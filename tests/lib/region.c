@@ -38,6 +38,7 @@ static void create_gives_zeroed_memory(void)
 
 		CHECK(size >= sizes[i] && size - sizes[i] < page && size % page == 0);
 		CHECK_EQ(shmdev_region_backend(region), info_now().backend);
+		CHECK_EQ(shmdev_region_page_size(region), info_now().page_size);
 		CHECK_EQ(fstat(fd, &st), 0);
 		CHECK_EQ(st.st_size, size);
 		CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);

@@ -10,6 +10,7 @@ import array
 import ctypes
 import itertools
 import mmap
+import os
 import random
 import struct
 import tempfile
@@ -277,10 +278,10 @@ class Threads(unittest.TestCase):
         data = bytearray(16 << 20)
         a = RawArray("H", len(data))
         during = []
-        began = threading.Event()
+        go = threading.Event()
 
         def copy():
-            began.set()
+            go.wait()
             start = time.perf_counter()
             a[:] = data
             during.append((start, time.perf_counter()))
@@ -291,6 +292,7 @@ class Threads(unittest.TestCase):
             thread = threading.Thread(target=copy)
             stamps = []
             thread.start()
+            go.set()
             while thread.is_alive():
                 stamps.append(time.perf_counter())
                 time.sleep(0.0001)
@@ -299,6 +301,27 @@ class Threads(unittest.TestCase):
         ((start, end),) = during
         inside = [s for s in stamps if start < s < end]
         self.assertGreater(len(inside), 2, f"{len(stamps)} stamps, {end - start:.3f} s")
+
+    @unittest.skipUnless(THOROUGH, "takes memory; done where the backend is memfd")
+    def test_several_processors(self):
+        """Parts of a large copy meet, and the threads that made them are gone."""
+        data = random.Random(5).randbytes(1_000_003) * 32
+        allowed = os.sched_getaffinity(0)
+        self.addCleanup(os.sched_setaffinity, 0, allowed)
+        before = len(os.listdir("/proc/self/task"))
+        for processors in (allowed, {min(allowed)}):
+            os.sched_setaffinity(0, processors)
+            a = RawArray("H", data)
+            flat = memoryview(a).cast("B")
+            self.assertTrue(flat[::2] == data and not any(flat[1::200]))
+            a[::-1] = data
+            self.assertTrue(flat[-2::-2] == data and not any(flat[1::200]))
+            swapped = RawArray(ctypes.c_ushort.__ctype_be__, data)
+            self.assertTrue(memoryview(swapped).cast("B")[1::2] == data)
+        # A thread that was joined stands in /proc for another moment.
+        deadline = time.monotonic() + 5
+        while len(os.listdir("/proc/self/task")) > before:
+            self.assertLess(time.monotonic(), deadline)
 
     def test_source_is_held(self):
         """The source cannot be resized while it is read, and can be afterwards."""

@@ -2,18 +2,19 @@
 """CPython's own tests, with the arrays and values of shmdev put in their place.
 
 They come with the interpreter, or as libpythonX.Y-testsuite; where there are none
-this is a skip.  What needs locks or Synchronized wrappers is wrapped by
-multiprocessing's own: the memory below is ours.
+this is a skip.  Those of multiprocessing run as they are under shmdev.install(), those
+of ctypes with their array factory replaced.  There are no deviations: where one becomes
+necessary, it is a skip here that says why.
 """
 
 import ctypes
 import importlib
 import multiprocessing
 import unittest
-from multiprocessing import sharedctypes
 
 import tap
-from shmdev import RawArray, RawValue
+import shmdev
+from shmdev import RawArray
 from tap import THOROUGH
 
 
@@ -32,47 +33,24 @@ array_tests = cpython("test.test_ctypes.test_arrays", "ctypes.test.test_arrays")
 pep3118_tests = cpython("test.test_ctypes.test_pep3118", "ctypes.test.test_pep3118")
 
 
-def guarded(raw, lock, context):
-    """What multiprocessing makes of lock= around a raw object."""
-    if lock is False:
-        return raw
-    if lock in (True, None):
-        lock = context.RLock()
-    if not hasattr(lock, "acquire"):
-        raise AttributeError(f"{lock!r} has no method 'acquire'")
-    return sharedctypes.synchronized(raw, lock, ctx=context)
-
-
 class Ours:
-    """What _test_multiprocessing takes from its class; the rest is the context's."""
+    """What _test_multiprocessing takes from its class: the context's, led to us."""
 
     TYPE = "processes"
-    RawArray = staticmethod(RawArray)
-    RawValue = staticmethod(RawValue)
 
     def setUp(self):
         super().setUp()
-        # Some tests name that of the module, and mean the same.
-        self.addCleanup(setattr, mp_tests, "Value", mp_tests.Value)
-        mp_tests.Value = self.Value
+        shmdev.install()
+        self.addCleanup(shmdev.uninstall)
+        # The module has imported two of the names itself, one of the default context.
+        for name, ours in (("Value", self.context.Value), ("copy", shmdev.copy)):
+            self.addCleanup(setattr, mp_tests, name, getattr(mp_tests, name))
+            setattr(mp_tests, name, ours)
 
-    @property
-    def Process(self):
-        return self.context.Process
-
-    @property
-    def Lock(self):
-        return self.context.Lock
-
-    @property
-    def RLock(self):
-        return self.context.RLock
-
-    def Value(self, kind, *args, lock=True):
-        return guarded(RawValue(kind, *args), lock, self.context)
-
-    def Array(self, kind, data, *, lock=True):
-        return guarded(RawArray(kind, data), lock, self.context)
+    def __getattr__(self, name):
+        if name in ("Process", "Lock", "RLock", "Value", "Array", "RawValue", "RawArray"):
+            return getattr(self.context, name)
+        raise AttributeError(name)
 
 
 def forms(base):

@@ -74,7 +74,7 @@ class Backends(unittest.TestCase):
                 if err:
                     number, _, text = run(TRY.format(call="RawArray('i', 5)"), name).partition(" ")
                     self.assertGreater(int(number), 0)
-                    self.assertRegex(text, r"^shm_alloc: .+: .+", "no reason is given")
+                    self.assertRegex(text, r"^shm_alloc\(20\): .+: .+", "no reason is given")
                 else:
                     code = """
 a = shmdev.RawArray("i", range(1000))
@@ -113,7 +113,7 @@ except MemoryError as error:
 shmdev.RawArray("i", 1)[0] = 5
 """
         said = run(code, shmdev.info().backend, RLIMIT_AS=8 << 30)
-        self.assertIn("shm_alloc: Cannot allocate memory", said)
+        self.assertIn(f"shm_alloc({1 << 38}): Cannot allocate memory", said)
 
 
 class Information(unittest.TestCase):

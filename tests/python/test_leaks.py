@@ -76,6 +76,7 @@ class Memory(unittest.TestCase):
         self.check(assign, 200)
 
     def test_failures(self):
+        tap.skip_where_classes_stay(self)  # nor the half of one: c_int * 2**62
         a = RawArray("i", 4)
 
         def fail():
@@ -97,18 +98,19 @@ class Memory(unittest.TestCase):
 
     def test_many_lengths(self):
         """A class for each of 100,000 lengths, and none of them stays."""
-        for n in range(1000, 6000):
-            RawArray(ctypes.c_short, n)
-        gc.collect()
-        before, entries = resident(), len(_classes.entries)
-        for n in range(100_000 if THOROUGH else 10_000):
-            RawArray(ctypes.c_byte, n)
-        gc.collect()
+        tap.skip_where_classes_stay(self)
+        for ctype in (ctypes.c_short, ctypes.c_byte):
+            gc.collect()
+            before, entries = resident(), len(_classes.entries)
+            for n in range(100_000 if THOROUGH else 10_000):
+                RawArray(ctype, n)
+            gc.collect()
         self.assertLess(resident() - before, 2 << 20)
         self.assertLessEqual(len(_classes.entries), entries + 10)
 
     def test_many_types(self):
         """A user's type can go away too."""
+        tap.skip_where_classes_stay(self)
         refs = []
         for _ in range(200):
             class Item(ctypes.Structure):
@@ -180,6 +182,7 @@ class References(unittest.TestCase):
         self.assertEqual(list(a), list(b"dcba"))
 
     def test_one_class(self):
+        tap.skip_where_classes_stay(self)
         a = RawArray("i", 12345)
         self.assertEqual(len({id(type(RawArray("i", 12345))) for _ in range(100)}), 1)
         ref = weakref.ref(type(a))

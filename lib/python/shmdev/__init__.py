@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 """Shared memory that is ready to write now.
 
-RawArray() and RawValue() pass for those of multiprocessing and are built and
-assigned at memory speed, on huge pages where there are any.  fill() reads files
-into them.  info() tells where the memory comes from.
+RawArray(), RawValue(), Array(), Value(), copy() and synchronized() pass for those of
+multiprocessing.sharedctypes; arrays are built and assigned at memory speed, on huge
+pages where there are any.  install() puts them in multiprocessing's place for a program
+that knows nothing of this package.  fill() reads files into them.  info() tells where
+the memory comes from; so does "python -m shmdev".
 
 The environment variable SHMDEV_BACKEND (device, hugetlb, thp, memfd), read at the
 first use, forces one kind of memory; without it the best that can serve is taken.
@@ -11,6 +13,24 @@ first use, forces one kind of memory; without it the best that can serve is take
 
 from ._classes import RawValue
 from ._fill import fill, fill_batch
-from ._shmdev import Info, RawArray, __version__, info
+from ._guarded import Array, Value, copy, synchronized
+from ._install import install, installed, uninstall
+from ._shmdev import Info, RawArray, Region, __version__, info
 
-__all__ = ["Info", "RawArray", "RawValue", "__version__", "fill", "fill_batch", "info"]
+__all__ = [
+    "Array",
+    "Info",
+    "RawArray",
+    "RawValue",
+    "Region",
+    "Value",
+    "__version__",
+    "copy",
+    "fill",
+    "fill_batch",
+    "info",
+    "install",
+    "installed",
+    "synchronized",
+    "uninstall",
+]

@@ -10,7 +10,13 @@ and asks entry() for one that is not there.
 from __future__ import annotations
 
 import ctypes
+import os
 import weakref
+from collections import deque
+from functools import partial
+from struct import calcsize
+from sys import byteorder
+from threading import RLock
 
 from . import _shmdev
 
@@ -41,10 +47,27 @@ _NUMBERS = frozenset("?cbBhHiIlLqQfdg")
 _SimpleType = type(ctypes.c_int)
 
 
+class _Wrapper:
+    """The memory of an object as multiprocessing.sharedctypes wants to find it.
+
+    multiprocessing's copy() makes its objects of our class and registers a reducer of
+    its own for it, which asks them and ours for their _wrapper.  It stores one in the
+    objects it makes: so this must not be a property, which would not let it.
+    """
+
+    def __get__(self, data: Any, owner: Any = None) -> Any:
+        if data is None:
+            return self
+        from . import _sharing
+
+        return _sharing.Wrapper(data)
+
+
 class SharedData:
     """Base of all ctypes objects whose memory is shared."""
 
     __slots__ = ()
+    _wrapper = _Wrapper()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         from . import _sharing
@@ -66,7 +89,93 @@ class SharedData:
         return make(*deepcopy(arguments, memo))
 
 
-class SharedNumbers(_shmdev.FastArray, SharedData):
+# PEP 3118 codes whose items memoryview can read and write.
+_NATIVE = frozenset("?cbBhHiIlLqQfd")
+
+
+class SharedArray(SharedData):
+    """Base of arrays of anything."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        data: Any = self
+        text = f"shmdev {data._type_.__name__} * {data._length_}"
+        if isinstance(data._type_, _SimpleType) and isinstance(data._type_._type_, str):
+            few = len(data) <= 6
+            items = [repr(data[i]) for i in range(len(data) if few else 3)]
+            if not few:
+                items += ["...", *(repr(data[i]) for i in (-3, -2, -1))]
+            text += f": [{', '.join(items)}]"
+        return f"<{text}>"
+
+    @property
+    def region(self) -> _shmdev.Region:
+        """The region that the array lies in: its size, backend, page_size, huge_share.
+
+        Whoever holds a region can hand it on: when the array is freed, its memory is
+        not used again while the region lives.  TypeError if the array is not in shared
+        memory, as one made by calling its class.  New in version 0.1.
+        """
+        from . import _sharing
+
+        return _sharing.locate(self)[0]
+
+    def memoryview(self) -> memoryview:
+        """The array's memory with items in native format, which can be read and written.
+
+        memoryview(array) has the format that ctypes gives it, such as "<i", of which
+        Python knows no items.  Where there is no native format (structures, the other
+        byte order, c_wchar, c_longdouble) this is memoryview(array).
+
+        New in version 0.1.
+        """
+        view: Any = memoryview(self)  # type: ignore[arg-type]
+        code = view.format.lstrip("@<" if byteorder == "little" else "@>")
+        if code in _NATIVE and not view.nbytes:
+            # Without items there is nothing to keep, and cast() does not like zeros.
+            view = memoryview(bytearray(8))
+            view = view.cast(code)[:0]
+        elif code in _NATIVE and calcsize(code) == view.itemsize:
+            view = view.cast("B").cast(code, view.shape)
+        return view  # type: ignore[no-any-return]
+
+    def numpy(self) -> Any:
+        """The array's memory as a numpy array, not copied.
+
+        ValueError if numpy has no type for the items.  New in version 0.1.
+        """
+        from importlib import import_module
+
+        return import_module("numpy").asarray(self)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The CPU's memory.  New in version 0.1."""
+        return 1, 0
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The array as a DLPack tensor, for the from_dlpack() of another library.
+
+        BufferError if that has no type for the items or asks for another device.  New in
+        version 0.1.
+        """
+        if stream is not None:
+            raise BufferError("memory of the CPU has no streams")
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(f"the array is not on device {dl_device}")
+        data = self.__copy__() if copy else self
+        versioned = max_version is not None and max_version[0] >= 1
+        return _shmdev.dlpack(data, versioned, bool(copy))
+
+
+class SharedNumbers(_shmdev.FastArray, SharedArray):
     """Base of arrays of numbers."""
 
     __slots__ = ()
@@ -76,6 +185,37 @@ class SharedNumbers(_shmdev.FastArray, SharedData):
 # The length is None for a single value.  An entry goes when its class does: a class
 # lives as long as an array of it, or until the garbage collector comes.
 entries: dict[tuple[Any, Any], tuple[Any, int, int, bool]] = {}
+
+# Held by who changes the entries.  A class can go at any moment, as in a child whose
+# parent's other thread held the lock at the fork: its weak reference's callback does
+# not wait for the lock, but leaves the key for who has it next.
+_lock = RLock()
+_gone: deque[tuple[Any, Any]] = deque()
+
+
+def _forked() -> None:
+    # Here nobody can release what another thread of the parent held.
+    global _lock
+    _lock = RLock()
+    _shmdev.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+# Not a closure in entry(): CPython 3.11 and 3.12 do not survive it when there is no
+# memory for one's cells.
+def _forget(key: tuple[Any, Any], _: Any) -> None:
+    _gone.append(key)
+    if _lock.acquire(blocking=False):
+        try:
+            while _gone:
+                key = _gone.popleft()
+                found = entries.get(key)
+                if found and found[0]() is None:
+                    del entries[key]
+        finally:
+            _lock.release()
 
 
 def _format_number(ctype: Any) -> tuple[int, bool]:
@@ -111,23 +251,28 @@ def entry(ctype: Any, length: Any) -> tuple[type[Any], int, int, bool]:
             raise TypeError(f"{ctype!r} is not a ctypes type")
         if _plain_array(base):
             number, swapped = _format_number(ctype)
-        if number != _shmdev.NUMBER_UNKNOWN:
-            mixin = SharedNumbers
+        mixin = SharedArray if number == _shmdev.NUMBER_UNKNOWN else SharedNumbers
     size = ctypes.sizeof(base)  # TypeError for what is not of ctypes
 
+    if issubclass(base, SharedData):  # a value of a class of ours
+        return base, size, number, swapped
+
     key = ctype, length
-    known = entries.get(key)
-    made = known[0]() if known else None
-    if made is None:
-        made = type(base)(base.__name__, (mixin, base), {"__module__": __package__})
-
-        def forget(ref: Any) -> None:
-            found = entries.get(key)
-            if found and found[0] is ref:
-                del entries[key]
-
-        entries[key] = weakref.ref(made, forget), size, number, swapped
+    with _lock:
+        known = entries.get(key)
+        made = known[0]() if known else None
+        if made is None:
+            made = type(base)(base.__name__, (mixin, base), {"__module__": __package__})
+            entries[key] = weakref.ref(made, partial(_forget, key)), size, number, swapped
     return made, size, number, swapped
+
+
+def class_like(data: Any) -> type[Any]:
+    """The class of shared objects that are what data is, a ctypes object."""
+    ctype: Any = type(data)
+    if isinstance(data, ctypes.Array) and ctype._type_ * ctype._length_ is ctype:
+        return entry(ctype._type_, ctype._length_)[0]
+    return entry(ctype, None)[0]
 
 
 _shmdev.classes_from(typecodes, entries, entry)

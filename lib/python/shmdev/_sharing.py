@@ -35,13 +35,29 @@ def reduce_data(data: Any) -> tuple[Any, ...]:
         classes = type(data).__mro__
         ctype = next(c for c in classes if not issubclass(c, _classes.SharedData))
         length = None
+    region, offset = locate(data)
+    return _rebuild_data, (_describe(ctype), length, region, offset)
+
+
+def locate(data: Any) -> tuple[_shmdev.Region, int]:
+    """The region that data lies in, and where.  TypeError if it lies in none."""
     try:
-        region, offset = _shmdev.region_locate(ctypes.addressof(data))
+        return _shmdev.region_locate(ctypes.addressof(data))
     except FileNotFoundError:
         raise TypeError(
             f"this {type(data).__name__} object is not in shared memory"
         ) from None
-    return _rebuild_data, (_describe(ctype), length, region, offset)
+
+
+class Wrapper:
+    """What multiprocessing's reducer of ctypes objects sends in place of the memory."""
+
+    def __init__(self, data: Any) -> None:
+        self._region, self._offset = locate(data)
+        self._size = ctypes.sizeof(data)
+
+    def create_memoryview(self) -> memoryview:
+        return memoryview(self._region)[self._offset : self._offset + self._size]
 
 
 def _rebuild_data(description: Any, length: Any, region: Any, offset: int) -> Any:

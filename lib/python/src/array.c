@@ -110,7 +110,8 @@ static int array_init(PyObject *array, PyObject *iterable)
 	return err;
 }
 
-static int array_fill(struct module_state *state, PyObject *array, PyObject *iterable)
+static int array_fill(struct module_state *state, const struct array_class *class,
+		      PyObject *array, PyObject *iterable)
 {
 	struct items_target target = { .state = state, .array = array, .step = 1 };
 
@@ -118,6 +119,8 @@ static int array_fill(struct module_state *state, PyObject *array, PyObject *ite
 		return array_init(array, iterable);
 	if (array_column(array, &target.column, &target.n) < 0)
 		return -1;
+	/* The format does not tell: that of a union is "B", whatever is in it. */
+	target.column.format.number = class->number;
 	return items_store_iterable(&target, iterable);
 }
 
@@ -138,7 +141,7 @@ static PyObject *array_from_data(struct module_state *state, const struct array_
 		return array;
 	}
 	array = array_new(state, class);
-	if (array && array_fill(state, array, data) < 0)
+	if (array && array_fill(state, class, array, data) < 0)
 		Py_CLEAR(array);
 	return array;
 }

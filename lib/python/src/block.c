@@ -24,7 +24,7 @@ struct block *block_new(struct module_state *state, Py_ssize_t size, unsigned in
 		Py_END_ALLOW_THREADS
 	}
 	if (!block->bytes) {
-		error_set_backend("shm_alloc", errno);
+		error_set_backend("shm_alloc", bytes, errno);
 		Py_DECREF(block);
 		return NULL;
 	}

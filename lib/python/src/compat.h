@@ -83,6 +83,20 @@ static inline int PyDict_GetItemRef(PyObject *dict, PyObject *key, PyObject **va
 #endif
 
 /*
+ * A lock that is needed only where there is no GIL.  A critical section would not do:
+ * it is given up while a thread waits for another one within.
+ */
+#ifdef Py_GIL_DISABLED
+typedef PyMutex gil_lock;
+#define gil_lock_acquire(lock)	PyMutex_Lock(lock)
+#define gil_lock_release(lock)	PyMutex_Unlock(lock)
+#else
+typedef struct { char none; } gil_lock;
+#define gil_lock_acquire(lock)	((void)(lock))
+#define gil_lock_release(lock)	((void)(lock))
+#endif
+
+/*
  * The value of an exact int modulo 2**64, which is what ctypes' integer setters
  * start from.  It is read in place: there is no call for it that is fast on ints of
  * more than one digit (30 bits).

@@ -6,6 +6,7 @@
  */
 #include "convert.h"
 #include "kernels.h"
+#include "parallel.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -14,6 +15,12 @@
 
 /* Two buffers of this many of the largest item take half of a 32 KiB cache. */
 #define CHUNK 512
+
+/*
+ * Bytes read and written that are worth a thread of their own, also where other
+ * processors are busy and it has to wait for one.
+ */
+#define PARALLEL_BYTES (16 << 20)
 
 _Static_assert((sizeof(long double) & (sizeof(long double) - 1)) == 0,
 	       "moves are found by the log2 of the size");
@@ -189,6 +196,35 @@ static void convert_disjoint(const struct column *to, const struct column *from,
 	}
 }
 
+struct conversion {
+	const struct column *to, *from;
+};
+
+static struct column column_from(const struct column *column, size_t first)
+{
+	struct column rest = *column;
+
+	rest.first += (ptrdiff_t)first * rest.stride;
+	return rest;
+}
+
+static void conversion_part(const void *loop, size_t first, size_t n)
+{
+	const struct conversion *conversion = loop;
+	struct column to = column_from(conversion->to, first);
+	struct column from = column_from(conversion->from, first);
+
+	convert_disjoint(&to, &from, n);
+}
+
+static void convert_parallel(const struct column *to, const struct column *from, size_t n)
+{
+	const struct conversion conversion = { to, from };
+	size_t bytes = number_size(to->format.number) + number_size(from->format.number);
+
+	parallel_run(conversion_part, &conversion, n, PARALLEL_BYTES / bytes);
+}
+
 int convert_column(const struct column *to, const struct column *from, size_t n)
 {
 	size_t size = number_size(from->format.number);
@@ -200,7 +236,7 @@ int convert_column(const struct column *to, const struct column *from, size_t n)
 	if (!n)
 		return 0;
 	if (!columns_overlap(to, from, n)) {
-		convert_disjoint(to, from, n);
+		convert_parallel(to, from, n);
 		return 0;
 	}
 	if (column_is_plain(to) && column_is_plain(from) &&
@@ -211,7 +247,7 @@ int convert_column(const struct column *to, const struct column *from, size_t n)
 	if (n > PTRDIFF_MAX / size || !(copied.first = malloc(n * size)))
 		return -ENOMEM;
 	column_load(kernels_get(), copied.first, from, 0, n);
-	convert_disjoint(to, &copied, n);
+	convert_parallel(to, &copied, n);
 	free(copied.first);
 	return 0;
 }

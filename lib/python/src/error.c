@@ -31,12 +31,16 @@ PyObject *error_set(const char *call, int err)
 	return error_set_because(call, err, "");
 }
 
-PyObject *error_set_backend(const char *call, int err)
+PyObject *error_set_backend(const char *call, size_t size, int err)
 {
 	const char *forced = getenv("SHMDEV_BACKEND");
-	char reason[256];
+	char reason[256], sized[64];
 	int backend;
 
+	if (size) {
+		PyOS_snprintf(sized, sizeof(sized), "%s(%zu)", call, size);
+		call = sized;
+	}
 	/* Where any backend would do, no single one has the reason. */
 	if (err == ENOMEM && !forced)
 		return error_set(call, err);

@@ -2,9 +2,20 @@
 /*
  * FastArray: first base of the arrays, in front of a ctypes array of numbers.  It
  * has no data and one slot, assignment to a subscript; slices are stored here, all
- * else goes on to ctypes.
+ * else goes on to ctypes.  Its one method is assign().
  */
 #include "shmdevmodule.h"
+
+/* Two slots of ctypes.Array: functions, the same in all interpreters. */
+static binaryfunc ctypes_subscript;
+static objobjargproc ctypes_ass_subscript;
+
+void fast_learn(const PyTypeObject *array)
+{
+	__atomic_store_n(&ctypes_ass_subscript, array->tp_as_mapping->mp_ass_subscript,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&ctypes_subscript, array->tp_as_mapping->mp_subscript, __ATOMIC_RELEASE);
+}
 
 static int fast_assign_slice(struct module_state *state, PyObject *array, PyObject *slice,
 			     PyObject *value)
@@ -18,6 +29,8 @@ static int fast_assign_slice(struct module_state *state, PyObject *array, PyObje
 	if (PySlice_Unpack(slice, &start, &stop, &step) < 0)
 		return -1;
 	other = PySequence_Size(value);
+	if (other < 0)
+		PyErr_Clear();	/* told below, as in ctypes */
 	if (array_column(array, &target.column, &length) < 0)
 		return -1;
 	target.n = PySlice_AdjustIndices(length, &start, &stop, step);
@@ -27,7 +40,6 @@ static int fast_assign_slice(struct module_state *state, PyObject *array, PyObje
 	target.first = start;
 	target.step = step;
 	if (other != target.n) {
-		/* As in ctypes this is also said of what has no length. */
 		PyErr_SetString(PyExc_ValueError, "Can only assign sequence of same size");
 		return -1;
 	}
@@ -51,8 +63,16 @@ static int fast_assign_slice(struct module_state *state, PyObject *array, PyObje
 
 static int fast_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
 {
-	struct module_state *state = module_state_of(Py_TYPE(self));
+	PyTypeObject *type = Py_TYPE(self);
+	struct module_state *state;
 
+	/* An element goes to ctypes the short way.  Only its arrays have that slot. */
+	if (value && !PySlice_Check(key) &&
+	    type->tp_as_mapping->mp_subscript ==
+		    __atomic_load_n(&ctypes_subscript, __ATOMIC_ACQUIRE))
+		return ctypes_ass_subscript(self, key, value);
+
+	state = module_state_of(type);
 	if (!state)
 		return -1;
 	if (!PyObject_TypeCheck(self, state->array_type)) {
@@ -73,9 +93,38 @@ bool fast_is_plain(const struct module_state *state, const PyTypeObject *type)
 	       (slot == fast_ass_subscript || slot == state->array_ass_subscript);
 }
 
+PyDoc_STRVAR(assign_doc,
+"assign($self, source, /, *, casting='same_kind', overflow='wrap')\n--\n\n"
+"Store the items of source, a buffer of numbers, by numpy's rules.\n"
+"\n"
+"source has as many items as the array, in any number of dimensions; they are taken\n"
+"in C order.  If it overlaps with the array, it is copied first.\n"
+"\n"
+"casting says which conversions are meant, as in numpy.copyto(): 'no', 'equiv',\n"
+"'safe', 'same_kind' or 'unsafe'.  With 'unsafe' floats become integers; they lose\n"
+"their fractions.\n"
+"\n"
+"overflow says what becomes of a value that is out of the array's range: 'wrap' stores\n"
+"an integer modulo two to its bits, and an infinity for a float; 'saturate' stores the\n"
+"nearest value there is; 'raise' is an OverflowError.  A NaN has no nearest integer:\n"
+"'saturate' makes 0 of it, the others raise ValueError, as 'wrap' does for infinities.\n"
+"\n"
+"Raises TypeError for a casting that is not allowed or a source of no numbers,\n"
+"ValueError for another number of items, OverflowError, BufferError and MemoryError;\n"
+"then nothing has been stored.  Large assignments let other threads run.\n"
+"\n"
+"New in version 0.1.");
+
+static PyMethodDef fast_methods[] = {
+	{ "assign", (PyCFunction)(void (*)(void))array_assign, METH_VARARGS | METH_KEYWORDS,
+	  assign_doc },
+	{ NULL, NULL, 0, NULL },
+};
+
 static PyType_Slot fast_slots[] = {
 	{ Py_tp_doc, "Base of ctypes arrays that makes assignment to a slice fast." },
 	{ Py_mp_ass_subscript, fast_ass_subscript },
+	{ Py_tp_methods, fast_methods },
 	{ 0, NULL },
 };
 

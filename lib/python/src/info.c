@@ -60,7 +60,7 @@ static PyObject *info_get(PyObject *module, PyObject *Py_UNUSED(ignored))
 	err = shmdev_info_get(&info);
 	Py_END_ALLOW_THREADS
 	if (err)
-		return error_set_backend("shmdev_info_get", -err);
+		return error_set_backend("shmdev_info_get", 0, -err);
 
 	result = PyStructSequence_New(module_state(module)->info_type);
 	if (!result)

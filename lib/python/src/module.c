@@ -35,6 +35,7 @@ static int module_learn_ctypes(struct module_state *state)
 	state->array_ass_subscript = array->tp_as_mapping->mp_ass_subscript;
 	state->array_ass_item = array->tp_as_sequence->sq_ass_item;
 	state->array_init = array->tp_init;
+	fast_learn(array);
 	return 0;
 }
 
@@ -53,7 +54,8 @@ static int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **t
 static int module_exec(PyObject *module)
 {
 	static PyMethodDef *const methods[] = {
-		array_methods, block_methods, region_methods, fill_methods, info_methods,
+		array_methods, block_methods, region_methods,
+		fill_methods, info_methods, dlpack_methods,
 	};
 	struct module_state *state = module_state(module);
 

@@ -62,6 +62,11 @@ bool number_is_integer(enum number number)
 	return numbers[number].class == CLASS_SIGNED || numbers[number].class == CLASS_UNSIGNED;
 }
 
+bool number_is_signed(enum number number)
+{
+	return numbers[number].class == CLASS_SIGNED;
+}
+
 bool number_is_float(enum number number)
 {
 	return numbers[number].class == CLASS_FLOAT;

@@ -36,6 +36,7 @@ struct format {
 
 size_t number_size(enum number number);
 bool number_is_integer(enum number number);	/* not bool, not char */
+bool number_is_signed(enum number number);	/* an integer with a sign */
 bool number_is_float(enum number number);
 
 /*

@@ -29,7 +29,12 @@ struct module_state {
 	binaryfunc python_subscript;
 	getiterfunc python_iter;
 
-	PyObject *regions;	/* address of a struct shmdev_region -> weak Region */
+	/*
+	 * Address of a struct shmdev_region -> weak Region.  What looks an entry up and
+	 * then changes it holds the lock; no Python code runs then, and no Region goes.
+	 */
+	PyObject *regions;
+	gil_lock regions_lock;
 
 	/* Of shmdev._classes, which hands them over when it is imported */
 	PyObject *typecodes;
@@ -71,8 +76,11 @@ static inline struct module_state *module_state_of(PyTypeObject *type)
  */
 PyObject *error_set(const char *call, int err);
 
-/* The same for calls that need a backend: adds why it is not to be had. */
-PyObject *error_set_backend(const char *call, int err);
+/*
+ * The same for calls that need a backend for @size bytes (0 if for none): adds the size,
+ * and why the backend is not to be had.
+ */
+PyObject *error_set_backend(const char *call, size_t size, int err);
 
 /* --- block.c: memory of shm_alloc() that lives as long as its buffers --- */
 
@@ -106,6 +114,9 @@ extern PyMethodDef fill_methods[];
 /* --- fast.c: the base that makes slice assignment fast --- */
 
 extern PyType_Spec fast_spec;
+
+/* Learn the slots of ctypes.Array that elements are stored by. */
+void fast_learn(const PyTypeObject *array);
 
 /* Whether ctypes' or our own slot stores items of @type, and nobody else's. */
 bool fast_is_plain(const struct module_state *state, const PyTypeObject *type);
@@ -154,6 +165,15 @@ int items_store_sequence(struct items_target *target, PyObject *sequence, Py_ssi
 
 /* Store all items of an iterable, as ctypes' constructor does with its arguments. */
 int items_store_iterable(struct items_target *target, PyObject *iterable);
+
+/* --- assign.c: numbers by numpy's rules --- */
+
+/* assign() of FastArray: (source, casting=, overflow=). */
+PyObject *array_assign(PyObject *self, PyObject *args, PyObject *names);
+
+/* --- dlpack.c: arrays for other libraries of tensors --- */
+
+extern PyMethodDef dlpack_methods[];	/* of the module */
 
 /* --- array.c: RawArray --- */
 

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+"""The package's types: mypy --strict over it and over a program, and stubtest."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import tap
+import shmdev
+from tap import THOROUGH
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(shmdev.__file__)))
+
+
+@unittest.skipUnless(THOROUGH, "done where the backend is memfd")
+@unittest.skipUnless(importlib.util.find_spec("mypy"), "no mypy for this interpreter")
+class Types(unittest.TestCase):
+    def run_module(self, *arguments):
+        with tempfile.TemporaryDirectory() as directory:
+            done = subprocess.run(
+                [sys.executable, "-m", *arguments], cwd=directory, capture_output=True, text=True,
+                env={**os.environ, "PYTHONPATH": PACKAGES, "MYPYPATH": PACKAGES,
+                     "MYPY_CACHE_DIR": directory}, timeout=170)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_package(self):
+        self.run_module("mypy", "--strict", "-p", "shmdev")
+
+    def test_program(self):
+        self.run_module("mypy", "--strict", os.path.join(HERE, "typed.py"))
+
+    def test_stub(self):
+        self.run_module("mypy.stubtest", "shmdev")
+
+
+if __name__ == "__main__":
+    tap.main()
