@@ -16,7 +16,7 @@ $(O)/lib/obj/%.o: lib/%.c
 	$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -pthread -c -o $@ $<
 
 $(O)/lib/libshmdev.so.$(VERSION): $(LIB_OBJECTS) lib/shmdev.map
-	$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,$(LIB_SONAME) -Wl,-z,defs \
+	$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,$(LIB_SONAME) -Wl,-z,defs -Wl,-z,nodelete \
 		-Wl,--version-script,lib/shmdev.map $(LDFLAGS) -o $@ $(LIB_OBJECTS) $(LIB_LIBS)
 
 $(O)/lib/$(LIB_SONAME): $(O)/lib/libshmdev.so.$(VERSION)
