@@ -40,6 +40,8 @@ static int request_check(const struct shmdev_path *req)
 
 	if (req->flags || req->len > INT64_MAX)
 		return -EINVAL;
+	if (!req->path)
+		return -EFAULT;
 	if (req->len && !memory_is_ours(req->dst, req->len, &region, &backend))
 		return -EFAULT;
 	return 0;
