@@ -3,14 +3,24 @@
 
 RawArray() and RawValue() pass for those of multiprocessing and are built and
 assigned at memory speed, on huge pages where there are any.  fill() reads files
-into them.  info() tells where the memory comes from.
+into them and drain() writes them to files.  info() tells where the memory comes from.
 
 The environment variable SHMDEV_BACKEND (device, hugetlb, thp, memfd), read at the
 first use, forces one kind of memory; without it the best that can serve is taken.
 """
 
 from ._classes import RawValue
-from ._fill import fill, fill_batch
+from ._fill import drain, drain_batch, fill, fill_batch
 from ._shmdev import Info, RawArray, __version__, info
 
-__all__ = ["Info", "RawArray", "RawValue", "__version__", "fill", "fill_batch", "info"]
+__all__ = [
+    "Info",
+    "RawArray",
+    "RawValue",
+    "__version__",
+    "drain",
+    "drain_batch",
+    "fill",
+    "fill_batch",
+    "info",
+]
