@@ -9,6 +9,7 @@
 #		KERNEL=6.1|6.12, MEM=3G, TIMEOUT=600 (seconds), MODPARAMS='for the module',
 #		INSMOD=0 (do not), APPEND='to the kernel command line'
 # make bench	measurements; B=name runs one
+# make fuzz	requests that clang's libFuzzer makes up, for FUZZ_TIME=60 seconds
 # make lint	checkpatch, sparse, shellcheck, and both compilers
 # make packages	install the Debian packages that all of this takes
 # make clean	remove build/

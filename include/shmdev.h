@@ -166,10 +166,10 @@ SHMDEV_API enum shmdev_backend shmdev_region_backend(const struct shmdev_region 
  *	  is behind them may have been overwritten, too
  *
  * Errors of a request: EBADF, EISDIR, EIO and what else read(2) gives; EFAULT the
- * destination is not as described; EINVAL @flags, @offset or @len (above INT64_MAX)
- * is bad; ESPIPE an offset on what cannot seek; EAGAIN a non-blocking descriptor
- * had nothing (bytes that came before it are reported instead); EINTR see
- * SHM_FILL_INTR; ECANCELED shmdev_job_cancel().
+ * destination is not as described; EINVAL @flags, @offset or @len is bad, or the sum of
+ * these two is above INT64_MAX; ESPIPE an offset on what cannot seek; EAGAIN a
+ * non-blocking descriptor had nothing (bytes that came before it are reported instead);
+ * EINTR see SHM_FILL_INTR; ECANCELED shmdev_job_cancel().
  */
 struct shm_fill {
 	void *dst;

@@ -721,7 +721,8 @@ static int request_check(const struct transfer *req, struct batch *batch)
 	enum shmdev_backend backend;
 	const void *region;
 
-	if (req->flags & ~known || req->offset < SHM_FILL_CURRENT || req->len > INT64_MAX)
+	if (req->flags & ~known || req->offset < SHM_FILL_CURRENT || req->len > INT64_MAX ||
+	    req->offset > INT64_MAX - (int64_t)req->len)
 		return -EINVAL;
 	if (!req->len)
 		return 0;

@@ -39,3 +39,17 @@ $(O)/tests/lib/obj/shmdev.h: include/shmdev.h
 	install -m 644 $< $@
 
 -include $(patsubst %,$(O)/tests/lib/obj/%.d,$(LIBTEST_PROGRAMS) util)
+
+# --- make fuzz [FUZZ_TIME=60]: by clang's libFuzzer, until something is found -----------
+
+FUZZ_TIME ?= 60
+
+.PHONY: fuzz
+fuzz:
+	@$(MAKE) --no-print-directory O=$(O)/fuzz CC=clang \
+		CFLAGS='-O1 -g -fsanitize=address,undefined,fuzzer-no-link' $(O)/fuzz/lib/libshmdev.a
+	@mkdir -p $(O)/fuzz/corpus
+	clang $(ALL_CFLAGS) -DFUZZER -O1 -fsanitize=address,undefined,fuzzer -pthread \
+		-o $(O)/fuzz/fuzz_fill tests/lib/fuzz_fill.c tests/lib/util.c \
+		$(O)/fuzz/lib/libshmdev.a $(LIB_LIBS)
+	$(O)/fuzz/fuzz_fill -max_total_time=$(FUZZ_TIME) -max_len=400 $(O)/fuzz/corpus

@@ -244,7 +244,7 @@ static void check_cancelled_at_random(void)
 	CHECK(fills);
 	for (int round = 0; round < ROUNDS; round++) {
 		struct shmdev_job *job;
-		size_t bytes = 0;
+		size_t bytes = 0, done = 0;
 
 		memset(block, 0xee, NR * LEN);
 		for (int i = 0; i < NR; i++)
@@ -274,9 +274,11 @@ static void check_cancelled_at_random(void)
 			}
 			CHECK(fills[i].done == LEN || fills[i].result < 0);
 			CHECK(pattern_is(fills[i].dst, fills[i].done, 9, fills[i].offset));
-			bytes -= round % 2 ? fills[i].done : 0;
+			done += fills[i].done;
 		}
-		CHECK_EQ(bytes, 0);
+		/* Pieces may have come that have a gap before them. */
+		if (round % 2)
+			CHECK(done <= bytes && bytes <= (size_t)NR * LEN);
 		for (int i = 0; i < 2; i++) {
 			CHECK_EQ(fills[NR + i].result, -ECANCELED);
 			close(pipes[i][0]);
