@@ -87,6 +87,7 @@ struct batch {
 	struct job **syncs;
 	unsigned int nr_syncs;
 
+	bool is_single;			/* read(2) */
 	bool wants_ring;
 	unsigned int crew_size;
 	struct fixed fixed;
@@ -251,12 +252,14 @@ static void piece_finish(struct batch *batch, struct piece *piece)
 
 /* --- Requests with an offset ------------------------------------------------------ */
 
-/* 0, or why there are no offsets in @fd.  Descriptors come in runs.  Locked. */
+/*
+ * 0, or why there are no offsets in @fd: a ring would read from a pipe and forget them.
+ * Descriptors come in runs.  Locked.
+ */
 static int seek_error(struct batch *batch, int fd)
 {
 	if (fd == batch->seekable)
 		return 0;
-	/* A ring would read from a pipe and forget the offset. */
 	if (lseek(fd, 0, SEEK_CUR) < 0)
 		return errno;
 	batch->seekable = fd;
@@ -272,7 +275,7 @@ static bool batch_next_file(struct batch *batch, struct piece *piece)
 
 		if (job->begun >= job->end)
 			continue;
-		if (!error && !job->begun)
+		if (!error && !job->begun && batch->wants_ring)
 			error = seek_error(batch, job->req->fd);
 		if (error)
 			job_cut_locked(job, job->begun, error);
@@ -635,7 +638,7 @@ static unsigned int syncs_end(const struct batch *batch, unsigned int first)
 	return end;
 }
 
-/* What fsync(2) says goes for all of a descriptor that went well until now. */
+/* What fsync(2) says goes for all of a descriptor; also if it says it twice. */
 static void syncs_note(struct batch *batch, unsigned int first, int error)
 {
 	unsigned int end = syncs_end(batch, first);
@@ -683,6 +686,18 @@ static bool syncs_ring(struct batch *batch, struct ring *ring)
 
 static void batch_sync(struct batch *batch, struct ring *ring)
 {
+	unsigned int nr = 0;
+
+	/* What went wrong stays so. */
+	for (unsigned int i = 0; i < batch->nr_syncs; i++) {
+		struct job *job = batch->syncs[i];
+
+		if (!job->error)
+			job->error = job_stop(batch, job);
+		if (!job->error)
+			batch->syncs[nr++] = job;
+	}
+	batch->nr_syncs = nr;
 	qsort(batch->syncs, batch->nr_syncs, sizeof(*batch->syncs), by_descriptor);
 	/* A single one needs no ring.  To do some twice does no harm. */
 	if (ring && syncs_end(batch, 0) < batch->nr_syncs && syncs_ring(batch, ring))
@@ -751,7 +766,8 @@ static void batch_add_file(struct batch *batch, struct job *job)
 {
 	const struct transfer *req = job->req;
 
-	job->is_direct = batch_look(batch, req->fd) & O_DIRECT;
+	/* It makes no difference to a single read. */
+	job->is_direct = !batch->is_single && batch_look(batch, req->fd) & O_DIRECT;
 	batch->jobs[batch->nr_files++] = *job;
 	batch->nr_direct += job->is_direct;
 	batch->nr_pieces += req->len / batch->chunk + 1;
@@ -893,6 +909,7 @@ int batch_run(enum direction direction, struct transfer *reqs, unsigned int nr,
 	batch.chunk = tuning_get()->chunk;
 	batch.control = control;
 	batch.seekable = -1;
+	batch.is_single = direction == FILL && nr == 1 && reqs->len <= batch.chunk;
 	batch.nr_looks = 0;
 	batch.nr_pieces = batch.nr_direct = batch.work = 0;
 	pthread_mutex_init(&batch.lock, NULL);

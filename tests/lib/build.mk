@@ -20,8 +20,9 @@ $(O)/tests/lib/%: $(O)/tests/lib/obj/%.o $(O)/tests/lib/obj/util.o $(O)/lib/libs
 
 # With the static one, and between it and all that it calls.
 LIBTEST_WRAPPED := calloc reallocarray mmap memfd_create ftruncate fstat fstatfs fcntl open \
-		   read ioctl poll pthread_atfork io_uring_queue_init_params \
-		   io_uring_register_buffers io_uring_submit_and_wait
+		   read ioctl poll pthread_atfork pthread_create eventfd \
+		   io_uring_queue_init_params io_uring_register_buffers \
+		   io_uring_submit_and_wait
 
 $(O)/tests/lib/fault: $(O)/tests/lib/obj/fault.o $(O)/tests/lib/obj/util.o $(O)/lib/libshmdev.a
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBTEST_WRAPPED:%=-Wl,--wrap=%) $(LIB_LIBS) $(LDFLAGS)

@@ -11,6 +11,7 @@
 #include "util.h"
 
 #define MEMORY		((size_t)1 << 20)
+#define ROOM		(4 * MEMORY)	/* a region's size, in whatever pages */
 #define FILE_LEN	100000
 #define NR_MAX		24
 #define SEED		5
@@ -28,13 +29,13 @@ static struct {
 
 static void world_make(void)
 {
-	struct shmdev_region *region = shmdev_region_create(3 * MEMORY, 0);
+	struct shmdev_region *region = shmdev_region_create(ROOM, 0);
 	char path[64];
 	int pipes[2];
 
 	CHECK(region);
 	world.memory = (char *)shmdev_region_addr(region) + MEMORY;
-	memset(world.memory - MEMORY, UNTOUCHED, 3 * MEMORY);
+	memset(world.memory - MEMORY, UNTOUCHED, ROOM);
 	world.fds[REGULAR] = pattern_file(FILE_LEN, SEED);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", world.fds[REGULAR]);
 	world.fds[DIRECT] = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
@@ -95,7 +96,7 @@ static char *memory_from(struct bytes *bytes, size_t *len)
 	case 1:
 		return (char *)&world;
 	case 2:
-		return world.memory + 2 * MEMORY - take(bytes, 1);
+		return world.memory + ROOM - MEMORY - take(bytes, 1);
 	case 3:
 		*len = SIZE_MAX - take(bytes, 3);
 		return memory;
@@ -108,7 +109,7 @@ static bool is_ours(const char *memory, size_t len)
 {
 	size_t before = memory - (world.memory - MEMORY);
 
-	return memory >= world.memory - MEMORY && before < 3 * MEMORY && len <= 3 * MEMORY - before;
+	return memory >= world.memory - MEMORY && before < ROOM && len <= ROOM - before;
 }
 
 /* What a fill of @kind must come to. */
@@ -141,7 +142,7 @@ static void try_fills(struct bytes *bytes, unsigned int nr)
 {
 	struct shm_fill fills[NR_MAX];
 	enum kind kinds[NR_MAX];
-	char *low = world.memory + 2 * MEMORY, *high = world.memory - MEMORY;
+	char *low = world.memory + ROOM - MEMORY, *high = world.memory - MEMORY;
 
 	for (unsigned int i = 0; i < nr; i++) {
 		struct shm_fill *fill = &fills[i];
@@ -179,10 +180,10 @@ static void try_fills(struct bytes *bytes, unsigned int nr)
 	}
 	if (high > low) {
 		CHECK(is_all(world.memory - MEMORY, low - (world.memory - MEMORY), UNTOUCHED));
-		CHECK(is_all(high, world.memory + 2 * MEMORY - high, UNTOUCHED));
+		CHECK(is_all(high, world.memory + ROOM - MEMORY - high, UNTOUCHED));
 		memset(low, UNTOUCHED, high - low);
 	} else {
-		CHECK(is_all(world.memory - MEMORY, 3 * MEMORY, UNTOUCHED));
+		CHECK(is_all(world.memory - MEMORY, ROOM, UNTOUCHED));
 	}
 }
 
