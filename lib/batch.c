@@ -442,10 +442,10 @@ struct slot {
 struct flight {
 	struct batch *batch;
 	struct ring *ring;
-	struct slot slots[DEPTH_MAX], *idle[DEPTH_MAX];
 	unsigned int depth, nr_idle;
 	size_t window, weight;
 	bool watching;
+	struct slot slots[DEPTH_MAX], *idle[DEPTH_MAX];		/* as many as the depth */
 };
 
 static void slot_queue(struct flight *flight, struct slot *slot)
@@ -573,13 +573,18 @@ static void flight_land(struct flight *flight)
 /* As much of @batch as @ring will do: all, unless it breaks. */
 static void batch_ring(struct batch *batch, struct ring *ring)
 {
-	struct flight flight = {
-		.batch = batch, .ring = ring, .depth = tuning_get()->depth, .window = SIZE_MAX,
-	};
+	struct flight flight;
 	int err = 0;
 
-	for (unsigned int i = 0; i < flight.depth; i++)
+	memset(&flight, 0, offsetof(struct flight, slots));
+	flight.batch = batch;
+	flight.ring = ring;
+	flight.depth = tuning_get()->depth;
+	flight.window = SIZE_MAX;
+	for (unsigned int i = 0; i < flight.depth; i++) {
+		flight.slots[i].busy = false;
 		flight.idle[flight.nr_idle++] = &flight.slots[i];
+	}
 	if (batch->crew_size > 1) {
 		flight.window = batch->work / (4 * batch->crew_size);
 		if (flight.window > WINDOW)

@@ -5,6 +5,7 @@
 BENCH_MIB is the size of the large file, 1024 if it is not set.
 """
 
+import contextlib
 import ctypes
 import json
 import mmap
@@ -72,6 +73,13 @@ def measure(report, mib=MIB):
     return checked
 
 
+def output_of(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable((done.stderr or done.stdout).strip().split('\n')[-1])
+    return done.stdout
+
+
 class Fio:
     """fio's io_uring engine on the large file: seconds for as many bytes as it has."""
 
@@ -90,7 +98,7 @@ class Fio:
     def sample(self):
         if not shutil.which('fio'):
             raise Unavailable('fio is not installed')
-        said = subprocess.run(self.command, capture_output=True, text=True, check=True).stdout
+        said = output_of(self.command)
         jobs = json.loads(said[said.index('{'):])['jobs']
         elapsed = max(job['read']['runtime'] for job in jobs) / 1e3
         cpu = sum((job['usr_cpu'] + job['sys_cpu']) / 100 * job['job_runtime'] / 1e3
@@ -110,7 +118,7 @@ class Program:
 
     def sample(self):
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(self.command, check=True)
+        output_of(self.command)
         elapsed = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.details.append({'seconds': elapsed, 'cpu': after.ru_utime + after.ru_stime -
@@ -172,7 +180,8 @@ def measure_all(report, directory, mib):
         case('copy', 'memcpy', 'memcpy', note='the limit of one processor'),
         case('copy', 'shmdev', 'shmdev_copy', note='the limit'),
     ])
-    os.unlink('/dev/shm/shmdev-bench')
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink('/dev/shm/shmdev-bench')
     compare(report, f'{mib} MiB file, O_DIRECT', [
         case('direct', 'read', 'pread, 1 MiB each'),
         Fio('fio io_uring', large, size, '--rw=read', '--bs=512k', '--iodepth=32', '--direct=1'),
