@@ -466,8 +466,9 @@ static void slot_begin(struct flight *flight, const struct piece *piece)
 	struct slot *slot = flight->idle[--flight->nr_idle];
 
 	slot->piece = *piece;
-	slot->weight = piece->len;
-	flight->weight += piece->len;
+	/* A stream keeps nothing from anybody. */
+	slot->weight = is_stream(piece->job) ? 0 : piece->len;
+	flight->weight += slot->weight;
 	slot_queue(flight, slot);
 }
 

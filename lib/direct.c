@@ -71,8 +71,8 @@ ssize_t direct_read(int fd, char *dst, size_t len, int64_t offset)
 }
 
 /*
- * Less than a block: through the page cache, for which the kernel reads the rest of the
- * block, while nobody else writes it.
+ * Less than a block goes through the page cache: the kernel reads the rest of the block,
+ * and keeps others from writing it until ours is in.
  */
 static ssize_t cached_write(int fd, const char *src, size_t len, int64_t offset)
 {

@@ -14,7 +14,6 @@
 
 #include "batch.h"
 #include "crew.h"
-#include "fork.h"
 
 struct shmdev_job {
 	pthread_t thread;
@@ -48,9 +47,6 @@ static struct shmdev_job *job_start(enum direction direction, struct transfer *r
 		err = EINVAL;
 		goto fail;
 	}
-	err = -fork_init();
-	if (err)
-		goto fail;
 	job = calloc(1, sizeof(*job));
 	if (!job) {
 		err = ENOMEM;

@@ -19,6 +19,9 @@
 /* What to open and close a file costs, in bytes that could be copied meanwhile. */
 #define OVERHEAD	16384
 
+/* A ring's reads count in 32 bits.  For what is larger there are the system calls. */
+#define READ_MAX	((size_t)1 << 30)
+
 struct paths {
 	struct shmdev_path *reqs;
 	unsigned int nr;
@@ -150,7 +153,7 @@ static void slot_begin(struct slot *slot, struct shmdev_path *req, struct ring *
 	slot->file.path = req->path;
 	slot->file.dirfd = req->dirfd;
 	slot->file.dst = req->dst;
-	slot->file.len = req->len;
+	slot->file.len = req->len < READ_MAX ? req->len : READ_MAX;
 	slot->file.stx = &slot->stx;
 	ring_file_read(ring, &slot->file);
 }

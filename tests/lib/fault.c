@@ -416,8 +416,8 @@ static void all_calls_of_a_function_fail(void)
 /* What cannot be started leaves nothing behind, and the next one can. */
 static void a_job_cannot_be_started(void)
 {
-	static const int errors[] = { [F_CALLOC] = ENOMEM, [F_PTHREAD_ATFORK] = ENOMEM,
-				      [F_EVENTFD] = EMFILE, [F_PTHREAD_CREATE] = EAGAIN };
+	static const int errors[] = { [F_CALLOC] = ENOMEM, [F_EVENTFD] = EMFILE,
+				      [F_PTHREAD_CREATE] = EAGAIN };
 	unsigned int descriptors = count_descriptors();
 	struct shmdev_job *job = NULL;
 
