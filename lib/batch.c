@@ -557,22 +557,22 @@ static void flight_reap(struct flight *flight, bool requeue)
 	}
 }
 
-static void flight_land(struct flight *flight)
+/* Let nothing be on its way; false if the ring breaks. */
+static bool flight_land(struct flight *flight)
 {
-	if (!flight->watching)
-		return;
-	ring_cancel(flight->ring, flight);
-	while (flight->watching) {
-		int err = ring_wait(flight->ring, false);
+	int err = 0;
 
+	if (flight->watching)
+		ring_cancel(flight->ring, flight);
+	while (flight->watching && !err) {
+		err = ring_wait(flight->ring, false);
 		flight_reap(flight, false);
-		if (err)
-			break;
 	}
+	return !err;
 }
 
-/* As much of @batch as @ring will do: all, unless it breaks. */
-static void batch_ring(struct batch *batch, struct ring *ring)
+/* As much of @batch as @ring will do: all, and true, unless it breaks. */
+static bool batch_ring(struct batch *batch, struct ring *ring)
 {
 	struct flight flight;
 	int err = 0;
@@ -609,10 +609,8 @@ static void batch_ring(struct batch *batch, struct ring *ring)
 		}
 		flight_reap(&flight, !err);
 	} while (!err);
-	if (!err) {
-		flight_land(&flight);
-		return;
-	}
+	if (!err)
+		return flight_land(&flight);
 
 	for (struct slot *slot = flight.slots; slot < flight.slots + flight.depth; slot++) {
 		if (!slot->busy)
@@ -622,6 +620,7 @@ static void batch_ring(struct batch *batch, struct ring *ring)
 		else
 			piece_finish(batch, &slot->piece);
 	}
+	return false;
 }
 
 /* --- Onto stable storage ---------------------------------------------------------- */
@@ -860,15 +859,16 @@ static int batch_prepare(struct batch *batch)
 static void batch_do(struct batch *batch)
 {
 	struct ring *ring = batch->wants_ring ? ring_get() : NULL;
+	bool works = ring;
 	struct crew crew;
 
 	crew_start(&crew, batch->crew_size, batch_help, batch);
 	if (ring && (batch->direction == FILL || batch->nr_direct || batch->nr_streams > 1))
-		batch_ring(batch, ring);
+		works = batch_ring(batch, ring);
 	batch_plain(batch);
 	crew_join(&crew);
 	if (batch->nr_syncs)
-		batch_sync(batch, ring);
+		batch_sync(batch, works ? ring : NULL);
 	if (ring)
 		ring_put(ring);
 }

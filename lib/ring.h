@@ -66,9 +66,9 @@ void ring_file_read(struct ring *ring, struct ring_file *file);
 bool ring_reap_file(struct ring *ring, struct ring_file **done);
 
 /*
- * Besides these, let @cookie come back when @fd, an eventfd, is readable; and make what is on its way
- * under @cookie come back soon, where that can be.  The cancelling itself comes back as
- * NULL.
+ * Besides these: let @cookie come back when @fd, an eventfd, is readable; and make what is
+ * on its way under @cookie come back soon, where that can be.  The cancelling itself comes
+ * back as NULL.
  */
 void ring_watch(struct ring *ring, int fd, void *cookie);
 void ring_cancel(struct ring *ring, void *cookie);
