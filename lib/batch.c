@@ -479,13 +479,38 @@ static void slot_end(struct flight *flight, struct slot *slot)
 	flight->idle[flight->nr_idle++] = slot;
 }
 
-/* Begin what there is room for, and what is not too odd for a ring; do the odd. */
-static void flight_load(struct flight *flight)
+/*
+ * What is in the page cache is had for less by a system call than by a ring.  True if
+ * there is something left of @piece.
+ */
+static bool piece_outlasts_cache(struct batch *batch, struct piece *piece)
+{
+	ssize_t got;
+
+	if (batch->direction != FILL || piece->job->is_direct)
+		return true;
+	do {
+		struct iovec to = { piece_memory(piece), piece->len };
+
+		got = preadv2(piece->job->req->fd, &to, 1, piece_offset(piece), RWF_NOWAIT);
+		/* Whether that is an error, the ring will find out. */
+		if (got < 0)
+			return true;
+	} while (piece_advance(batch, piece, got));
+	return false;
+}
+
+/*
+ * Begin what there is room for, and what is not too odd for a ring; do the odd.  True if
+ * there is more, and no need to wait for it.
+ */
+static bool flight_load(struct flight *flight)
 {
 	struct batch *batch = flight->batch;
 	struct piece piece, pieces[TAKE];
 	struct job *job;
 	unsigned int nr;
+	size_t taken = 0;
 
 	/* Streams first: they may take long, and with too many nothing else would get by. */
 	while (batch->nr_streams <= flight->depth / 2 && (job = batch_next_stream(batch))) {
@@ -499,13 +524,20 @@ static void flight_load(struct flight *flight)
 			slot_begin(flight, &piece);
 	}
 	while (flight->nr_idle && flight->weight < flight->window) {
+		/* What is on its way, as streams are, is to be looked after now and then. */
+		if (taken >= WINDOW)
+			return true;
 		nr = flight->nr_idle < TAKE ? flight->nr_idle : TAKE;
-		nr = batch_take(batch, pieces, nr, flight->window - flight->weight);
+		nr = batch_take(batch, pieces, nr, batch->chunk);
 		if (!nr)
 			break;
-		for (unsigned int i = 0; i < nr; i++)
-			slot_begin(flight, &pieces[i]);
+		for (unsigned int i = 0; i < nr; i++) {
+			taken += pieces[i].len;
+			if (piece_outlasts_cache(batch, &pieces[i]))
+				slot_begin(flight, &pieces[i]);
+		}
 	}
+	return false;
 }
 
 /* Errors that may be of the ring's making, and not what read(2) would say. */
@@ -598,10 +630,14 @@ static bool batch_ring(struct batch *batch, struct ring *ring)
 
 	fixed_register(&batch->fixed, ring);
 	do {
-		flight_load(&flight);
-		if (flight.nr_idle == flight.depth)
+		bool more = flight_load(&flight);
+
+		if (!more && flight.nr_idle == flight.depth)
 			break;
-		err = ring_wait(ring, batch->has_intr && !batch_is_interrupted(batch));
+		if (more)
+			err = ring_submit(ring);
+		else
+			err = ring_wait(ring, batch->has_intr && !batch_is_interrupted(batch));
 		if (err == -EINTR) {
 			batch_interrupt(batch);
 			flight_stop(&flight);

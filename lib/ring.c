@@ -294,6 +294,28 @@ static void ring_settle(struct ring *ring)
 		eventfd_read(ring->watched, &count);
 }
 
+/* It cannot go on, because of @err. */
+static void ring_break(struct ring *ring, int err)
+{
+	/* EBADF, EOPNOTSUPP: the program closed it, or it is a file of the program's. */
+	ring->lost = err == -EBADF || err == -EOPNOTSUPP;
+	ring->broken = true;
+	ring_settle(ring);
+}
+
+int ring_submit(struct ring *ring)
+{
+	int ret = io_uring_submit(&ring->uring);
+
+	if (ret > 0)
+		ring->under_way += ret;
+	/* What has no room now will have it when something is done. */
+	if (ret >= 0 || ret == -EINTR || ret == -EAGAIN || ret == -EBUSY)
+		return 0;
+	ring_break(ring, ret);
+	return ret;
+}
+
 int ring_wait(struct ring *ring, bool interruptible)
 {
 	int ret;
@@ -320,10 +342,7 @@ int ring_wait(struct ring *ring, bool interruptible)
 		break;
 	}
 
-	/* EBADF, EOPNOTSUPP: the program closed it, or it is a file of the program's. */
-	ring->lost = ret == -EBADF || ret == -EOPNOTSUPP;
-	ring->broken = true;
-	ring_settle(ring);
+	ring_break(ring, ret);
 	return ret;
 }
 

@@ -81,6 +81,9 @@ void ring_cancel(struct ring *ring, void *cookie);
  */
 int ring_wait(struct ring *ring, bool interruptible);
 
+/* The same without waiting. */
+int ring_submit(struct ring *ring);
+
 /* Take the result of what is done, as the system call would give it or -errno. */
 bool ring_reap(struct ring *ring, void **cookie, int *result);
 

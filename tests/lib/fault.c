@@ -385,6 +385,7 @@ static void one_call_after_another_fails(void)
 {
 	int status;
 
+	forbid_cached_reads();
 	need_backend();
 	file = pattern_file(2 * MIB, 1);
 	for (fail_at = 0; ; fail_at++) {
@@ -483,6 +484,7 @@ static void a_ring_breaks_in_the_middle(void)
 	static const int errors[] = { EPERM, EAGAIN, EBUSY, EINTR, EBADF, ENOMEM, EOPNOTSUPP };
 	int status;
 
+	forbid_cached_reads();
 	need_backend();
 	file = pattern_file(30 * MIB + 77, 1);
 	for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {

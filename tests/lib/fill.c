@@ -1074,6 +1074,15 @@ static void the_best_engine_is_used(void)
 		 engine != SHMDEV_FILL_PREADV);
 }
 
+static void the_ring_reads_it_all(void)
+{
+	forbid_cached_reads();
+	need_backend();
+	if (engine_now() == SHMDEV_FILL_PREADV)
+		tap_skip("no io_uring here");
+	check_everything();
+}
+
 static void check_refused_by(int nr, int error)
 {
 	/* First of all: a ring that is there already goes on working. */
@@ -1097,6 +1106,7 @@ static void io_uring_refused_with_enosys(void)
 /* A filter that comes when there is a ring already, and one that half works. */
 static void io_uring_refused_later(void)
 {
+	forbid_cached_reads();
 	need_backend();
 	if (engine_now() == SHMDEV_FILL_PREADV)
 		tap_skip("no io_uring here");
@@ -1110,6 +1120,7 @@ static void io_uring_refused_later(void)
 
 static void registering_refused(void)
 {
+	forbid_cached_reads();
 	need_backend();
 	if (engine_now() == SHMDEV_FILL_PREADV)
 		tap_skip("no io_uring here");
@@ -1124,6 +1135,7 @@ static void registering_refused_from_the_start(void)
 	if (!kernel_has_io_uring(&registers))
 		tap_skip("no io_uring here");
 	forbid_syscall(SYS_io_uring_register, EOPNOTSUPP);
+	forbid_cached_reads();
 	need_backend();
 	CHECK_EQ(engine_now(), SHMDEV_FILL_RING);
 	check_everything();
@@ -1146,6 +1158,7 @@ static void little_memory_may_be_locked(void)
 	/* Who has this capability is not limited. */
 	drop_capability(CAP_IPC_LOCK);
 	CHECK_EQ(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+	forbid_cached_reads();
 	need_backend();
 	CHECK(engine_now() != SHMDEV_FILL_FIXED);
 	check_everything();
@@ -1173,6 +1186,7 @@ static void odd_tuning(void)
 	setenv("SHMDEV_CHUNK", "12345", 1);
 	setenv("SHMDEV_DEPTH", "1", 1);
 	setenv("SHMDEV_THREADS", "5", 1);
+	forbid_cached_reads();
 	need_backend();
 	check_everything();
 }
@@ -1192,6 +1206,7 @@ static void the_ring_is_closed_by_the_program(void)
 	int ring, file;
 	char byte;
 
+	forbid_cached_reads();
 	need_backend();
 	if (engine_now() == SHMDEV_FILL_PREADV)
 		tap_skip("no io_uring here");
@@ -1261,6 +1276,7 @@ TAP_MAIN(TAP_TEST(sizes_and_offsets),
 	 TAP_TEST(a_signal_ends_what_asks_for_it),
 	 TAP_TEST(a_fatal_signal_kills),
 	 TAP_TEST(the_best_engine_is_used),
+	 TAP_TEST(the_ring_reads_it_all),
 	 TAP_TEST(io_uring_refused_with_eperm),
 	 TAP_TEST(io_uring_refused_with_enosys),
 	 TAP_TEST(io_uring_refused_later),

@@ -457,6 +457,7 @@ static void without_io_uring(void)
 /* The ring must neither wait for what only watches, nor take that for a cancelling. */
 static void io_uring_refused_later(void)
 {
+	forbid_cached_reads();
 	need_backend();
 	if (info_now().fill_engine == SHMDEV_FILL_PREADV)
 		tap_skip("no io_uring here");
@@ -470,6 +471,7 @@ static void odd_tuning(void)
 	setenv("SHMDEV_CHUNK", "5000", 1);
 	setenv("SHMDEV_DEPTH", "1", 1);
 	setenv("SHMDEV_THREADS", "3", 1);
+	forbid_cached_reads();
 	need_backend();
 	check_everything();
 }
