@@ -14,6 +14,7 @@
 #		so on; KERNEL=newest builds "newest", the same of Debian's newest source
 # make bench	measurements; B=name runs one
 # make install	the package into $(PYTHON)'s own directory, or PY_SITE=directory; DESTDIR=
+# make fuzz	requests that clang's libFuzzer makes up, for FUZZ_TIME=60 seconds
 # make lint	checkpatch, sparse, shellcheck, and both compilers
 # make packages	install the Debian packages that all of this takes
 # make clean	remove build/

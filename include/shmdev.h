@@ -139,10 +139,18 @@ SHMDEV_API enum shmdev_backend shmdev_region_backend(const struct shmdev_region 
 /* The size of its pages, where it got the ones that its backend is chosen for. */
 SHMDEV_API size_t shmdev_region_page_size(const struct shmdev_region *region);
 
-/* --- Fills: files into shared memory --------------------------------------- */
+/* --- Fills and drains: files into shared memory, and back ------------------- */
 
-/* Read from where the descriptor stands (and move it), as read(2) does. */
+/* Read from, or write to, where the descriptor stands (and move it), as read(2) does. */
 #define SHM_FILL_CURRENT	((int64_t)-1)
+#define SHM_DRAIN_CURRENT	SHM_FILL_CURRENT
+
+/* A signal that is caught while this request waits ends it: -EINTR. */
+#define SHM_FILL_INTR		(1U << 0)
+#define SHM_DRAIN_INTR		SHM_FILL_INTR
+
+/* The result is good only once the file is on stable storage: fsync(2). */
+#define SHM_DRAIN_SYNC		(1U << 1)
 
 /**
  * struct shm_fill - one read of a batch
@@ -152,15 +160,19 @@ SHMDEV_API size_t shmdev_region_page_size(const struct shmdev_region *region);
  * @len: bytes wanted; 0 is allowed and done
  * @offset: where from, in the file; SHM_FILL_CURRENT for pipes, sockets and
  *	    terminals, or to go on where the descriptor stands
- * @fd: what to read from
- * @flags: must be 0
+ * @fd: what to read from; with O_DIRECT neither @dst, @len nor @offset needs to be
+ *	aligned (what is not goes through a buffer)
+ * @flags: SHM_FILL_*, or 0
  * @result: out: bytes that arrived, fewer than @len only if the file ended there,
- *	    or -errno if an error came (bytes before it may have arrived)
+ *	    or -errno if an error came
+ * @done: out: the bytes from @dst on that are the file's, whatever @result says; what
+ *	  is behind them may have been overwritten, too
  *
  * Errors of a request: EBADF, EISDIR, EIO and what else read(2) gives; EFAULT the
- * destination is not as described; EINVAL @flags, @offset or @len (above INT64_MAX)
- * is bad; ESPIPE an offset on what cannot seek; EAGAIN a non-blocking descriptor
- * had nothing (bytes that came before it are reported instead).
+ * destination is not as described; EINVAL @flags, @offset or @len is bad, or the sum of
+ * these two is above INT64_MAX; ESPIPE an offset on what cannot seek; EAGAIN a
+ * non-blocking descriptor had nothing (bytes that came before it are reported instead);
+ * EINTR see SHM_FILL_INTR; ECANCELED shmdev_job_cancel().
  */
 struct shm_fill {
 	void *dst;
@@ -169,21 +181,133 @@ struct shm_fill {
 	int fd;
 	unsigned int flags;
 	int64_t result;
+	size_t done;
 };
 
 /*
  * Do all of @reqs, in no particular order, in batches by io_uring where the kernel
- * allows it and by preadv(2) where not; return when all are done.  Requests with
- * SHM_FILL_CURRENT on the same descriptor are done in the order they stand.
+ * allows it and by preadv(2) where not, on more than one processor where that pays;
+ * return when all are done.  Requests with SHM_FILL_CURRENT on the same descriptor are
+ * done in the order they stand.
  *
  * 0 if every request has its @result (good or bad); -EINVAL @reqs is NULL with
  * @nr > 0; -ENOMEM the bookkeeping could not be had, and nothing was read.
  */
 SHMDEV_API SHMDEV_NODISCARD int shm_fill(struct shm_fill *reqs, unsigned int nr);
 
+/**
+ * struct shm_drain - one write of a batch: a fill the other way round
+ * @src: where from; as @dst of a fill
+ * @len: bytes to be written
+ * @offset: where to, in the file, or SHM_DRAIN_CURRENT
+ * @fd: what to write to; with O_APPEND only at SHM_DRAIN_CURRENT
+ * @flags: SHM_DRAIN_*, or 0
+ * @result: out: @len, or -errno; fewer than @len only if a non-blocking descriptor
+ *	    took no more
+ * @done: out: the bytes from @src on that were written, whatever @result says; of
+ *	  what is behind them, some may have been, too
+ *
+ * Errors as those of fills, and ENOSPC, EDQUOT, EFBIG, EPIPE and what else write(2)
+ * and fsync(2) give; no SIGPIPE or SIGXFSZ comes with them.
+ */
+struct shm_drain {
+	const void *src;
+	size_t len;
+	int64_t offset;
+	int fd;
+	unsigned int flags;
+	int64_t result;
+	size_t done;
+};
+
+/* As shm_fill(). */
+SHMDEV_API SHMDEV_NODISCARD int shm_drain(struct shm_drain *reqs, unsigned int nr);
+
+/**
+ * struct shmdev_path - one file of a batch, by name
+ * @dst: where to, as of a fill
+ * @len: bytes wanted, from the start of the file; 0: only its size
+ * @path: its name
+ * @dirfd: what @path starts from if it is relative: a descriptor of a directory, or
+ *	   AT_FDCWD
+ * @flags: must be 0
+ * @result: out: bytes that arrived, fewer than @len only if the file ended there, or
+ *	    -errno
+ * @done: out: as of a fill
+ * @size: out: the file's size when it was read, or 0 if it could not be looked at; if
+ *	  it is above @result there is more of the file
+ *
+ * Errors of a request: those of a fill and of open(2).
+ */
+struct shmdev_path {
+	void *dst;
+	size_t len;
+	const char *path;
+	int dirfd;
+	unsigned int flags;
+	int64_t result;
+	size_t done;
+	uint64_t size;
+};
+
+/*
+ * Open, read and close all of @reqs, many at a time.  Meant for many small files.
+ * Returns as shm_fill().
+ */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_path_fill(struct shmdev_path *reqs, unsigned int nr);
+
+/* --- Jobs: fills and drains while one does something else ------------------- */
+
+struct shmdev_job;
+
+/*
+ * Begin what shm_fill() and shm_drain() do, and return.  @reqs and the memory they
+ * name are the job's until it is done.  Each job has a thread, in which no signal is
+ * delivered; several may run at a time.  A job is not waited for at exit.  In a child
+ * after fork() it is the parent's: there it is done, with no results in @reqs.
+ *
+ * NULL + errno: EINVAL as above; ENOMEM, EMFILE, ENFILE; EAGAIN no thread to be had.
+ */
+SHMDEV_API SHMDEV_NODISCARD struct shmdev_job *shmdev_fill_start(struct shm_fill *reqs,
+								 unsigned int nr);
+SHMDEV_API SHMDEV_NODISCARD struct shmdev_job *shmdev_drain_start(struct shm_drain *reqs,
+								  unsigned int nr);
+
+/* For poll(2) and its kin: readable once the job is done.  It stays the job's. */
+SHMDEV_API int shmdev_job_fd(const struct shmdev_job *job);
+
+/* Bytes read or written so far; any time. */
+SHMDEV_API uint64_t shmdev_job_bytes(const struct shmdev_job *job);
+
+/*
+ * Wait until @job is done, for at most @timeout milliseconds, or without end if that
+ * is negative.  0: every request has its result; -ENOMEM: none has, and nothing was
+ * done; -ETIMEDOUT; -EINTR a signal was caught; -ECHILD it is the parent's.
+ */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_job_wait(struct shmdev_job *job, int timeout);
+
+/*
+ * Let @job end soon: what has not been done gets -ECANCELED.  Does not wait for it;
+ * any number of times, also when it is done.
+ */
+SHMDEV_API void shmdev_job_cancel(struct shmdev_job *job);
+
+/* Cancel @job if it is not done, wait for its end, and forget it. */
+SHMDEV_API void shmdev_job_free(struct shmdev_job *job);
+
+/* --- Memory to memory ------------------------------------------------------- */
+
+/*
+ * memcpy(3), and memory filled with copies of the @size bytes at @pattern (the last of
+ * them cut off where @len ends), on as many processors as that pays for.  Any memory;
+ * what is read and what is written must not overlap.  @size 0 does nothing.
+ */
+SHMDEV_API void shmdev_copy(void *dst, const void *src, size_t len);
+SHMDEV_API void shmdev_set(void *dst, size_t len, const void *pattern, size_t size);
+
 /* --- Information ------------------------------------------------------------ */
 
-/* How shm_fill() reads, best first. */
+/* How shm_fill() reads and shm_drain() writes, best first. */
 enum shmdev_fill_engine {
 	SHMDEV_FILL_FIXED,	/* io_uring into registered buffers */
 	SHMDEV_FILL_RING,	/* io_uring */

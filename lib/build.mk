@@ -16,8 +16,9 @@ $(O)/lib/obj/%.o: lib/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -pthread -c -o $@ $<
 
+# It cannot be unloaded: the thread of a job may be in it.
 $(O)/lib/libshmdev.so.$(VERSION): $(LIB_OBJECTS) lib/shmdev.map
-	$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,$(LIB_SONAME) -Wl,-z,defs \
+	$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,$(LIB_SONAME) -Wl,-z,defs -Wl,-z,nodelete \
 		-Wl,--version-script,lib/shmdev.map $(LDFLAGS) -o $@ $(LIB_OBJECTS) $(LIB_LIBS)
 
 $(O)/lib/$(LIB_SONAME): $(O)/lib/libshmdev.so.$(VERSION)

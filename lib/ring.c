@@ -3,21 +3,35 @@
 #include "ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
 
 #include "fork.h"
+#include "tuning.h"
 
 #ifndef IORING_SETUP_COOP_TASKRUN	/* Linux 5.19 */
 #define IORING_SETUP_COOP_TASKRUN	(1U << 8)
 #endif
 
+#ifndef IORING_FEAT_LINKED_FILE		/* Linux 5.19 */
+#define IORING_FEAT_LINKED_FILE		(1U << 12)
+#endif
+
 #ifndef IORING_FEAT_REG_REG_RING	/* Linux 6.3 */
 #define IORING_FEAT_REG_REG_RING	(1U << 13)
 #endif
+
+/*
+ * For each of the depth: a file's steps, or a transfer and its cancelling, which can be
+ * wanted twice.  And a few.
+ */
+#define ENTRIES(depth)	((depth) < 2 ? 8 : 4 * (depth))
 
 /* How many idle rings are kept: threads that fill at a time, each has a descriptor. */
 #define RINGS_KEPT	4
@@ -29,7 +43,9 @@ struct ring {
 	bool broken;		/* not to be used again */
 	bool lost;		/* the descriptor is not ours any more */
 	bool registered;
+	bool has_slots;		/* for files */
 	unsigned int under_way;	/* submitted and not reaped */
+	int watched;		/* or -1 */
 };
 
 static struct {
@@ -45,13 +61,14 @@ static struct {
 static int ring_setup(struct ring *ring)
 {
 	struct io_uring_params params = { .flags = IORING_SETUP_COOP_TASKRUN };
+	unsigned int entries = ENTRIES(tuning_get()->depth);
 	int err;
 
-	err = io_uring_queue_init_params(RING_DEPTH, &ring->uring, &params);
+	err = io_uring_queue_init_params(entries, &ring->uring, &params);
 	if (err == -EINVAL) {
 		/* An older kernel; the flag only saves interrupts. */
 		memset(&params, 0, sizeof(params));
-		err = io_uring_queue_init_params(RING_DEPTH, &ring->uring, &params);
+		err = io_uring_queue_init_params(entries, &ring->uring, &params);
 	}
 	if (err)
 		return err;
@@ -84,6 +101,7 @@ static struct ring *ring_make(void)
 	ring = calloc(1, sizeof(*ring));
 	if (!ring)
 		return NULL;
+	ring->watched = -1;
 
 	fork_gate_enter();
 	err = ring_setup(ring);
@@ -157,6 +175,7 @@ void ring_put(struct ring *ring)
 
 	/* Now, not when the ring goes: registered memory is pinned. */
 	ring_unregister(ring);
+	ring->watched = -1;
 
 	fork_gate_enter();
 	pthread_mutex_lock(&rings.lock);
@@ -175,16 +194,86 @@ void ring_put(struct ring *ring)
 	fork_gate_leave();
 }
 
-void ring_read(struct ring *ring, int fd, void *dst, size_t len, int64_t offset, int span,
-	       void *cookie)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+/* There is an entry: ring_wait() empties the queue, and it has room for all at a time. */
+#define RING_QUEUE(ring, cookie, prepare, ...)						\
+	({										\
+		struct io_uring_sqe *sqe_ = io_uring_get_sqe(&(ring)->uring);		\
+											\
+		io_uring_prep_##prepare(sqe_, __VA_ARGS__);				\
+		io_uring_sqe_set_data(sqe_, cookie);					\
+		sqe_;									\
+	})
 
-	if (span >= 0)
-		io_uring_prep_read_fixed(sqe, fd, dst, len, offset, span);
+void ring_transfer(struct ring *ring, enum direction direction, int fd, void *memory,
+		   size_t len, int64_t offset, int span, void *cookie)
+{
+	if (direction == FILL && span >= 0)
+		RING_QUEUE(ring, cookie, read_fixed, fd, memory, len, offset, span);
+	else if (direction == FILL)
+		RING_QUEUE(ring, cookie, read, fd, memory, len, offset);
+	else if (span >= 0)
+		RING_QUEUE(ring, cookie, write_fixed, fd, memory, len, offset, span);
 	else
-		io_uring_prep_read(sqe, fd, dst, len, offset);
-	io_uring_sqe_set_data(sqe, cookie);
+		RING_QUEUE(ring, cookie, write, fd, memory, len, offset);
+}
+
+void ring_fsync(struct ring *ring, int fd, void *cookie)
+{
+	RING_QUEUE(ring, cookie, fsync, fd, 0);
+}
+
+void ring_watch(struct ring *ring, int fd, void *cookie)
+{
+	RING_QUEUE(ring, cookie, poll_add, fd, POLLIN);
+	ring->watched = fd;
+}
+
+void ring_cancel(struct ring *ring, void *cookie)
+{
+	RING_QUEUE(ring, NULL, cancel, cookie, 0);
+}
+
+int ring_files_prepare(struct ring *ring)
+{
+	int err;
+
+	if (ring->has_slots)
+		return 0;
+	/* Before, a read looks for its file before the link in front has opened it. */
+	if (!(ring->uring.features & IORING_FEAT_LINKED_FILE))
+		return -EOPNOTSUPP;
+	err = io_uring_register_files_sparse(&ring->uring, tuning_get()->depth);
+	ring->has_slots = !err;
+	return err;
+}
+
+/* A step of a file's, in the lower bits of its address. */
+static void *file_cookie(struct ring_file *file, unsigned int step)
+{
+	return (char *)file + step;
+}
+
+_Static_assert(_Alignof(struct ring_file) >= FILE_STEPS, "the step fits into the address");
+
+void ring_file_read(struct ring *ring, struct ring_file *file)
+{
+	struct io_uring_sqe *sqe;
+
+	file->pending = 1;
+	RING_QUEUE(ring, file_cookie(file, FILE_LOOK), statx, file->dirfd, file->path, 0,
+		   STATX_SIZE | STATX_TYPE, file->stx);
+	if (!file->len)
+		return;
+
+	file->pending = FILE_STEPS;
+	sqe = RING_QUEUE(ring, file_cookie(file, FILE_OPEN), openat_direct, file->dirfd,
+			 file->path, O_RDONLY | O_NOCTTY, 0, file->slot);
+	sqe->flags |= IOSQE_IO_LINK;
+	sqe = RING_QUEUE(ring, file_cookie(file, FILE_READ), read, file->slot, file->dst,
+			 file->len, 0);
+	/* Hard: it is to be closed also when it cannot be read. */
+	sqe->flags |= IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK;
+	RING_QUEUE(ring, file_cookie(file, FILE_CLOSE), close_direct, file->slot);
 }
 
 /*
@@ -192,13 +281,42 @@ void ring_read(struct ring *ring, int fd, void *dst, size_t len, int64_t offset,
  * and we must not leave before.  Completions can be seen without its help, but not
  * waited for.
  */
-static void ring_drain(struct ring *ring)
+static void ring_settle(struct ring *ring)
 {
+	eventfd_t count;
+
+	/* What only watches would never end. */
+	if (ring->watched >= 0)
+		eventfd_write(ring->watched, 1);
 	while (io_uring_cq_ready(&ring->uring) < ring->under_way)
 		poll(NULL, 0, 1);
+	if (ring->watched >= 0)
+		eventfd_read(ring->watched, &count);
 }
 
-int ring_wait(struct ring *ring)
+/* It cannot go on, because of @err. */
+static void ring_break(struct ring *ring, int err)
+{
+	/* EBADF, EOPNOTSUPP: the program closed it, or it is a file of the program's. */
+	ring->lost = err == -EBADF || err == -EOPNOTSUPP;
+	ring->broken = true;
+	ring_settle(ring);
+}
+
+int ring_submit(struct ring *ring)
+{
+	int ret = io_uring_submit(&ring->uring);
+
+	if (ret > 0)
+		ring->under_way += ret;
+	/* What has no room now will have it when something is done. */
+	if (ret >= 0 || ret == -EINTR || ret == -EAGAIN || ret == -EBUSY)
+		return 0;
+	ring_break(ring, ret);
+	return ret;
+}
+
+int ring_wait(struct ring *ring, bool interruptible)
 {
 	int ret;
 
@@ -208,6 +326,9 @@ int ring_wait(struct ring *ring)
 			ring->under_way += ret;
 		if (io_uring_cq_ready(&ring->uring))
 			return 0;
+		/* Where it has submitted something, this is all it says of a signal. */
+		if (interruptible && (ret == -EINTR || ret >= 0))
+			return -EINTR;
 		if (ret >= 0 || ret == -EINTR)
 			continue;
 		if ((ret == -EAGAIN || ret == -EBUSY) && ring->under_way) {
@@ -221,10 +342,7 @@ int ring_wait(struct ring *ring)
 		break;
 	}
 
-	/* EBADF, EOPNOTSUPP: the program closed it, or it is a file of the program's. */
-	ring->lost = ret == -EBADF || ret == -EOPNOTSUPP;
-	ring->broken = true;
-	ring_drain(ring);
+	ring_break(ring, ret);
 	return ret;
 }
 
@@ -238,6 +356,24 @@ bool ring_reap(struct ring *ring, void **cookie, int *result)
 	*result = cqe->res;
 	io_uring_cqe_seen(&ring->uring, cqe);
 	ring->under_way--;
+	return true;
+}
+
+bool ring_reap_file(struct ring *ring, struct ring_file **done)
+{
+	struct ring_file *file;
+	unsigned int step;
+	void *cookie;
+	int result;
+
+	*done = NULL;
+	if (!ring_reap(ring, &cookie, &result))
+		return false;
+	step = (uintptr_t)cookie % _Alignof(struct ring_file);
+	file = (struct ring_file *)((char *)cookie - step);
+	file->results[step] = result;
+	if (!--file->pending)
+		*done = file;
 	return true;
 }
 

@@ -2,13 +2,13 @@
 
 # --- make bench [B=name], make demo: numbers, side by side -------------------------------
 
-BENCH_TOOLS := $(O)/tests/bench/region $(O)/tests/bench/zero
+BENCH_TOOLS := $(O)/tests/bench/region $(O)/tests/bench/zero $(O)/tests/bench/fill
 
 all: $(BENCH_TOOLS)
 
 $(O)/tests/bench/%: tests/bench/%.c $(O)/lib/libshmdev.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) -luring
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) -luring -pthread
 
 -include $(BENCH_TOOLS:=.d)
 

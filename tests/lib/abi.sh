@@ -39,7 +39,7 @@ echo 1..7
 # parenthesis that follows a name of ours.
 tr '\n' ' ' < "$header" | grep -o 'SHMDEV_API [^;]*;' | grep -o 'shm[a-z_]*(' |
 	tr -d '(' | sort > "$work/declared"
-[ "$(wc -l < "$work/declared")" -ge 17 ]
+[ "$(wc -l < "$work/declared")" -ge 28 ]
 result $? the_header_declares_the_calls
 
 if ! command -v nm > /dev/null; then
@@ -76,12 +76,13 @@ try() {		# <name> <compiler> <options...>
 	#include "shmdev.h"
 	int main(void)
 	{
-		struct shm_fill fill = { 0, 0, SHM_FILL_CURRENT, -1, 0, 0 };
+		struct shm_fill fill = { 0, 0, SHM_FILL_CURRENT, -1, 0, 0, 0 };
 		struct shmdev_info info;
 		void *block = shm_alloc(100);
 
 		if (!block || shm_fill(&fill, 1) || fill.result || shmdev_info_get(&info))
 			return 1;
+		shmdev_job_free(shmdev_fill_start(&fill, 1));
 		shm_free(block);
 		return 0;
 	}

@@ -20,8 +20,9 @@ $(O)/tests/lib/%: $(O)/tests/lib/obj/%.o $(O)/tests/lib/obj/util.o $(O)/lib/libs
 
 # With the static one, and between it and all that it calls.
 LIBTEST_WRAPPED := calloc reallocarray mmap memfd_create ftruncate fstat fstatfs fcntl open \
-		   read ioctl poll pthread_atfork io_uring_queue_init_params \
-		   io_uring_register_buffers io_uring_submit_and_wait
+		   read ioctl poll pthread_atfork pthread_create eventfd \
+		   io_uring_queue_init_params io_uring_register_buffers \
+		   io_uring_submit_and_wait
 
 $(O)/tests/lib/fault: $(O)/tests/lib/obj/fault.o $(O)/tests/lib/obj/util.o $(O)/lib/libshmdev.a
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBTEST_WRAPPED:%=-Wl,--wrap=%) $(LIB_LIBS) $(LDFLAGS)
@@ -39,3 +40,17 @@ $(O)/tests/lib/obj/shmdev.h: include/shmdev.h
 	install -m 644 $< $@
 
 -include $(patsubst %,$(O)/tests/lib/obj/%.d,$(LIBTEST_PROGRAMS) util)
+
+# --- make fuzz [FUZZ_TIME=60]: by clang's libFuzzer, until something is found -----------
+
+FUZZ_TIME ?= 60
+
+.PHONY: fuzz
+fuzz:
+	@$(MAKE) --no-print-directory O=$(O)/fuzz CC=clang \
+		CFLAGS='-O1 -g -fsanitize=address,undefined,fuzzer-no-link' $(O)/fuzz/lib/libshmdev.a
+	@mkdir -p $(O)/fuzz/corpus
+	clang $(ALL_CFLAGS) -DFUZZER -O1 -fsanitize=address,undefined,fuzzer -pthread \
+		-o $(O)/fuzz/fuzz_fill tests/lib/fuzz_fill.c tests/lib/util.c \
+		$(O)/fuzz/lib/libshmdev.a $(LIB_LIBS)
+	$(O)/fuzz/fuzz_fill -max_total_time=$(FUZZ_TIME) -max_len=400 $(O)/fuzz/corpus

@@ -22,14 +22,14 @@
 
 enum function {
 	F_CALLOC, F_REALLOCARRAY, F_MMAP, F_MEMFD_CREATE, F_FTRUNCATE, F_FSTAT, F_FSTATFS,
-	F_FCNTL, F_OPEN, F_READ, F_IOCTL, F_POLL, F_PTHREAD_ATFORK,
+	F_FCNTL, F_OPEN, F_READ, F_IOCTL, F_POLL, F_PTHREAD_ATFORK, F_PTHREAD_CREATE, F_EVENTFD,
 	F_RING_INIT, F_RING_REGISTER, F_RING_SUBMIT,
 	F_NR,
 };
 
 static const char *const names[F_NR] = {
 	"calloc", "reallocarray", "mmap", "memfd_create", "ftruncate", "fstat", "fstatfs",
-	"fcntl", "open", "read", "ioctl", "poll", "pthread_atfork",
+	"fcntl", "open", "read", "ioctl", "poll", "pthread_atfork", "pthread_create", "eventfd",
 	"io_uring_queue_init_params", "io_uring_register_buffers", "io_uring_submit_and_wait",
 };
 
@@ -167,6 +167,20 @@ WRAP(int, pthread_atfork, void (*prepare)(void), void (*parent)(void), void (*ch
 	if (fails(F_PTHREAD_ATFORK))
 		return ENOMEM;
 	return REAL(pthread_atfork)(prepare, parent, child);
+}
+
+WRAP(int, pthread_create, pthread_t *thread, const pthread_attr_t *attributes,
+     void *(*body)(void *), void *argument)
+{
+	if (fails(F_PTHREAD_CREATE))
+		return EAGAIN;
+	return REAL(pthread_create)(thread, attributes, body, argument);
+}
+
+WRAP(int, eventfd, unsigned int count, int flags)
+{
+	FAIL_WITH(F_EVENTFD, EMFILE, -1);
+	return REAL(eventfd)(count, flags);
 }
 
 WRAP(int, io_uring_queue_init_params, unsigned int entries, struct io_uring *ring,
@@ -371,6 +385,7 @@ static void one_call_after_another_fails(void)
 {
 	int status;
 
+	forbid_cached_reads();
 	need_backend();
 	file = pattern_file(2 * MIB, 1);
 	for (fail_at = 0; ; fail_at++) {
@@ -399,6 +414,51 @@ static void all_calls_of_a_function_fail(void)
 	}
 }
 
+/* What cannot be started leaves nothing behind, and the next one can. */
+static void a_job_cannot_be_started(void)
+{
+	static const int errors[] = { [F_CALLOC] = ENOMEM, [F_EVENTFD] = EMFILE,
+				      [F_PTHREAD_CREATE] = EAGAIN };
+	unsigned int descriptors = count_descriptors();
+	struct shmdev_job *job = NULL;
+
+	for (fail_at = 0; !job; fail_at++) {
+		calls = 0;
+		failed = -1;
+		job = LIB(shmdev_fill_start(NULL, 0));
+		if (job)
+			break;
+		tap_note("%s", failed < 0 ? "nothing failed" : names[failed]);
+		CHECK(failed >= 0);
+		CHECK_EQ(errno, errors[failed]);
+		CHECK_EQ(count_descriptors(), descriptors);
+	}
+	/* Two descriptors, the thread and what it takes. */
+	CHECK(fail_at >= 4);
+	CHECK_EQ(shmdev_job_wait(job, -1), 0);
+	shmdev_job_free(job);
+	CHECK_EQ(count_descriptors(), descriptors);
+}
+
+/* Where there are no threads to help, the call does it all. */
+static void no_crew(void)
+{
+	struct shm_fill fill = { .len = 12 * MIB };
+
+	need_backend();
+	file = pattern_file(12 * MIB, 1);
+	fill.fd = file;
+	fill.dst = shm_alloc(12 * MIB);
+	CHECK(fill.dst);
+	setenv("SHMDEV_THREADS", "4", 1);
+	fail_all = F_PTHREAD_CREATE;
+	CHECK_EQ(LIB(shm_fill(&fill, 1)), 0);
+	CHECK_EQ(failed, F_PTHREAD_CREATE);
+	CHECK_EQ(fill.result, 12 * MIB);
+	CHECK(pattern_is(fill.dst, 12 * MIB, 1, 0));
+	shm_free(fill.dst);
+}
+
 /* A ring that breaks in the middle: at each of its calls, in each way. */
 static void break_the_ring(void *unused)
 {
@@ -424,6 +484,7 @@ static void a_ring_breaks_in_the_middle(void)
 	static const int errors[] = { EPERM, EAGAIN, EBUSY, EINTR, EBADF, ENOMEM, EOPNOTSUPP };
 	int status;
 
+	forbid_cached_reads();
 	need_backend();
 	file = pattern_file(30 * MIB + 77, 1);
 	for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
@@ -443,4 +504,6 @@ static void a_ring_breaks_in_the_middle(void)
 
 TAP_MAIN(TAP_TEST(one_call_after_another_fails),
 	 TAP_TEST(all_calls_of_a_function_fail),
+	 TAP_TEST(a_job_cannot_be_started),
+	 TAP_TEST(no_crew),
 	 TAP_TEST(a_ring_breaks_in_the_middle))

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -13,7 +15,9 @@
 #include <sys/time.h>
 
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <linux/io_uring.h>
+#include <linux/loop.h>
 
 #include "tap.h"
 #include "util.h"
@@ -32,7 +36,7 @@ static char *get(size_t size)
 static struct shm_fill request(void *dst, size_t len, int fd, int64_t offset)
 {
 	return (struct shm_fill){ .dst = dst, .len = len, .fd = fd, .offset = offset,
-				  .result = 0x5555 };
+				  .result = 0x5555, .done = 0x5555 };
 }
 
 /* The result of a batch of one. */
@@ -41,6 +45,7 @@ static int64_t fill(void *dst, size_t len, int fd, int64_t offset)
 	struct shm_fill one = request(dst, len, fd, offset);
 
 	CHECK_EQ(shm_fill(&one, 1), 0);
+	CHECK(one.result < 0 || (size_t)one.result == one.done);
 	return one.result;
 }
 
@@ -67,11 +72,11 @@ static int64_t expected_result(size_t len, int64_t offset)
 }
 
 /* Every size at every offset, one by one, and all in one batch. */
-static void check_sizes_and_offsets(void)
+/* @direct: a block is the least that is written, within what was asked for. */
+static void check_sizes_and_offsets_of(int file, bool direct)
 {
 	enum { NR = COUNT(sizes) * COUNT(offsets) };
 	static struct shm_fill batch[NR];
-	int file = pattern_file(FILE_LEN, 3);
 	char *block = get(4 * MIB), *all;
 	size_t at = 0, n = 0;
 
@@ -82,6 +87,8 @@ static void check_sizes_and_offsets(void)
 			memset(block, 0xee, sizes[s] + 1);
 			CHECK_EQ(fill(block, sizes[s], file, offsets[o]), want);
 			CHECK(pattern_is(block, want, 3, offsets[o]));
+			if (direct)
+				want = sizes[s];
 			CHECK(is_all(block + want, sizes[s] + 1 - want, 0xee));
 		}
 	}
@@ -104,10 +111,17 @@ static void check_sizes_and_offsets(void)
 
 		CHECK_EQ(batch[n].result, want);
 		CHECK(pattern_is(batch[n].dst, want, 3, batch[n].offset));
+		if (direct)
+			want = batch[n].len;
 		CHECK(is_all((char *)batch[n].dst + want, batch[n].len + 1 - want, 0xee));
 	}
 	shm_free(all);
 	close(file);
+}
+
+static void check_sizes_and_offsets(void)
+{
+	check_sizes_and_offsets_of(pattern_file(FILE_LEN, 3), false);
 }
 
 static void sizes_and_offsets(void)
@@ -332,6 +346,49 @@ static void no_pipe_waits_for_another(void)
 	check_two_pipes();
 }
 
+/* More than fit into a ring, and the writer begins with the last. */
+static void more_pipes_than_are_done_at_a_time(void)
+{
+	enum { NR = 150, LEN = 70000 };		/* more than a pipe holds */
+	struct shm_fill batch[NR + 1];
+	int (*pipes)[2] = calloc(NR, sizeof(*pipes)), file;
+	char *block;
+	pid_t child;
+
+	need_backend();
+	CHECK(pipes);
+	block = get((NR + 1) * LEN);
+	file = pattern_file(LEN, 4);
+	for (int i = 0; i < NR; i++) {
+		CHECK_EQ(pipe2(pipes[i], O_CLOEXEC), 0);
+		batch[i] = request(block + i * LEN, LEN, pipes[i][0], SHM_FILL_CURRENT);
+	}
+	batch[NR] = request(block + NR * LEN, LEN, file, 0);
+	child = fork();
+	CHECK(child >= 0);
+	if (!child) {
+		unsigned char bytes[LEN];
+
+		for (int i = NR - 1; i >= 0; i--) {
+			pattern_write(bytes, LEN, i, 0);
+			CHECK_EQ(write(pipes[i][1], bytes, LEN), LEN);
+			close(pipes[i][1]);
+			close(pipes[i][0]);
+		}
+		_exit(0);
+	}
+	for (int i = 0; i < NR; i++)
+		close(pipes[i][1]);
+	CHECK_EQ(shm_fill(batch, NR + 1), 0);
+	wait_good(child);
+	for (int i = 0; i <= NR; i++) {
+		CHECK_EQ(batch[i].result, LEN);
+		CHECK(pattern_is(batch[i].dst, LEN, i < NR ? i : 4, 0));
+	}
+	free(pipes);
+	shm_free(block);
+}
+
 static void check_nonblocking(void)
 {
 	struct shm_fill batch[4];
@@ -464,7 +521,7 @@ static void check_bad_requests(void)
 			CHECK_EQ(bad[i].request.result, -bad[i].error);
 		}
 		bad[0].request.fd = file;
-		bad[0].request.flags = 1;
+		bad[0].request.flags = SHM_DRAIN_SYNC;
 		bad[0].error = EINVAL;
 
 		nr = 0;
@@ -533,20 +590,151 @@ static void sparse_files(void)
 	close(file);
 }
 
-/* --- Other kinds of files ----------------------------------------------------------- */
-
-static void direct_io(void)
+/* A file that has something, then nothing but EIO: memory, with a hole in it. */
+static void check_half_a_file(void)
 {
+	struct shm_fill batch[3];
+	unsigned char *there = mmap(NULL, 4 * MIB, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	char *block = get(8 * MIB);
+	size_t good = 2 * MIB + 8192;
+
+	CHECK(there != MAP_FAILED && memory >= 0);
+	pattern_write(there, 4 * MIB, 66, 0);
+	CHECK_EQ(munmap(there + good, 4096), 0);
+	memset(block, 0xee, 8 * MIB);
+	batch[0] = request(block, 4 * MIB, memory, (intptr_t)there);
+	batch[1] = request(block + 4 * MIB, 100, memory, (intptr_t)(there + good));
+	batch[2] = request(block + 5 * MIB, MIB, memory, (intptr_t)there);
+	CHECK_EQ(shm_fill(batch, 3), 0);
+	CHECK_EQ(batch[0].result, -EIO);
+	CHECK_EQ(batch[0].done, good);
+	CHECK(pattern_is(block, good, 66, 0));
+	CHECK_EQ(batch[1].result, -EIO);
+	CHECK_EQ(batch[1].done, 0);
+	CHECK_EQ(batch[2].result, MIB);
+	CHECK(pattern_is(block + 5 * MIB, MIB, 66, 0));
+	CHECK_EQ(munmap(there, good), 0);
+	CHECK_EQ(munmap(there + good + 4096, 4 * MIB - good - 4096), 0);
+	close(memory);
+	shm_free(block);
+}
+
+static void what_came_before_an_error_is_known(void)
+{
+	need_backend();
+	check_half_a_file();
+}
+
+/* A disk that fails in the middle: a loop device whose file has become shorter. */
+static void a_failing_disk(void)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), file, loop = -1, number;
+	struct loop_info64 info = { .lo_flags = LO_FLAGS_AUTOCLEAR };
+	struct shm_fill batch[2];
 	char path[64], *block;
-	int file, direct;
 
 	need_backend();
-	file = pattern_file(3 * MIB + 1000, 71);
+	if (control < 0)
+		tap_skip("no loop devices: %s", strerror(errno));
+	file = pattern_file(4 * MIB, 44);
+	/* Others may be faster at taking the one that is free. */
+	for (int tries = 0; loop < 0 && tries < 20; tries++) {
+		number = ioctl(control, LOOP_CTL_GET_FREE);
+		if (number < 0)
+			break;
+		snprintf(path, sizeof(path), "/dev/loop%d", number);
+		loop = open(path, O_RDWR | O_CLOEXEC);
+		if (loop >= 0 && ioctl(loop, LOOP_SET_FD, file)) {
+			close(loop);
+			loop = -1;
+		}
+	}
+	if (loop < 0)
+		tap_skip("no loop device to be had: %s", strerror(errno));
+	/* It goes with the last descriptor, however this ends. */
+	CHECK_EQ(ioctl(loop, LOOP_SET_STATUS64, &info), 0);
+	block = get(8 * MIB);
+	CHECK_EQ(fill(block, 8 * MIB, loop, 0), 4 * MIB);
+	CHECK(pattern_is(block, 4 * MIB, 44, 0));
+
+	CHECK_EQ(ioctl(loop, BLKFLSBUF), 0);
+	CHECK_EQ(ftruncate(file, 2 * MIB), 0);
+	batch[0] = request(block, 4 * MIB, loop, 0);
+	batch[1] = request(block + 4 * MIB, MIB, loop, 512);
+	CHECK_EQ(shm_fill(batch, 2), 0);
+	CHECK_EQ(batch[0].result, -EIO);
+	CHECK_EQ(batch[0].done, 2 * MIB);
+	CHECK(pattern_is(block, 2 * MIB, 44, 0));
+	CHECK_EQ(batch[1].result, MIB);
+	close(loop);
+	close(control);
+	shm_free(block);
+}
+
+static void *cut_and_grow(void *argument)
+{
+	int file = *(int *)argument;
+
+	for (int i = 0; i < 300; i++) {
+		CHECK_EQ(ftruncate(file, i % 2 ? 12 * MIB : 3 * MIB + 100), 0);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* Below where it was cut all is as it was; what is said to be there was in the file. */
+static void a_file_that_is_cut_meanwhile(void)
+{
+	char *block;
+	pthread_t thread;
+	int file, cut = 0;
+
+	need_backend();
+	block = get(12 * MIB);
+	file = pattern_file(3 * MIB + 100, 45);
+	CHECK_EQ(pthread_create(&thread, NULL, cut_and_grow, &file), 0);
+	for (int i = 0; i < 100; i++) {
+		struct shm_fill one = request(block, 12 * MIB, file, 0);
+
+		memset(block, 0xee, 12 * MIB);
+		CHECK_EQ(shm_fill(&one, 1), 0);
+		CHECK(one.result >= (int64_t)(3 * MIB + 100));
+		CHECK_EQ(one.result, one.done);
+		cut += one.done < 12 * MIB;
+		CHECK(pattern_is(block, 3 * MIB + 100, 45, 0));
+		CHECK(is_all(block + 3 * MIB + 100, one.done - 3 * MIB - 100, 0));
+	}
+	tap_note("%d of 100 were cut", cut);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	shm_free(block);
+	close(file);
+}
+
+/* --- Other kinds of files ----------------------------------------------------------- */
+
+static int direct_file(size_t len, uint32_t seed)
+{
+	int file = pattern_file(len, seed), direct;
+	char path[64];
+
 	CHECK_EQ(fsync(file), 0);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
 	if (direct < 0)
 		tap_skip("no O_DIRECT here: %s", strerror(errno));
+	close(file);
+	return direct;
+}
+
+static void direct_io(void)
+{
+	char *block;
+	int direct;
+
+	need_backend();
+	direct = direct_file(3 * MIB + 1000, 71);
 	block = get(4 * MIB);
 	CHECK_EQ(fill(block, 4 * MIB, direct, 0), 3 * MIB + 1000);
 	CHECK(pattern_is(block, 3 * MIB + 1000, 71, 0));
@@ -555,7 +743,43 @@ static void direct_io(void)
 	CHECK(pattern_is(block, 1000, 71, 3 * MIB));
 	shm_free(block);
 	close(direct);
-	close(file);
+}
+
+static void direct_io_of_any_size_and_offset(void)
+{
+	need_backend();
+	check_sizes_and_offsets_of(direct_file(FILE_LEN, 3), true);
+}
+
+/* Where the memory is not aligned either. */
+static void direct_io_to_anywhere(void)
+{
+	uint32_t random = 17;
+	char *block;
+	int direct;
+
+	need_backend();
+	direct = direct_file(5 * MIB + 77, 8);
+	block = get(4 * MIB);
+	for (int i = 0; i < 100; i++) {
+		struct shm_fill batch[3];
+
+		memset(block, 0xee, 4 * MIB);
+		for (int j = 0; j < 3; j++)
+			batch[j] = request(block + j * MIB + random_below(&random, 9000),
+					   1 + random_below(&random, MIB - 9000), direct,
+					   random_below(&random, 4 * MIB));
+		CHECK_EQ(shm_fill(batch, 3), 0);
+		for (int j = 0; j < 3; j++) {
+			char *end = (char *)batch[j].dst + batch[j].len;
+
+			CHECK_EQ(batch[j].result, batch[j].len);
+			CHECK(pattern_is(batch[j].dst, batch[j].len, 8, batch[j].offset));
+			CHECK_EQ((unsigned char)*end, 0xee);
+		}
+	}
+	shm_free(block);
+	close(direct);
 }
 
 static void nonblocking_regular_file(void)
@@ -701,6 +925,100 @@ static void signals_do_no_harm(void)
 	CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
 }
 
+/* What asks for it ends when a signal comes; what does not, does not. */
+static void check_interrupted(int restart)
+{
+	struct sigaction action = { .sa_handler = interrupt, .sa_flags = restart };
+	struct itimerval soon = { { 0, 0 }, { 0, 30000 } };
+	struct shm_fill batch[4];
+	char *block = get(4 * MIB);
+	int silent[2], other[2], file = pattern_file(MIB, 84);
+
+	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	CHECK_EQ(pipe2(silent, O_CLOEXEC), 0);
+	CHECK_EQ(pipe2(other, O_CLOEXEC), 0);
+	for (int nr = 1; nr <= 4; nr++) {
+		CHECK_EQ(write(silent[1], "hello", 5), 5);
+		batch[0] = request(block, MIB, silent[0], SHM_FILL_CURRENT);
+		batch[1] = request(block + MIB, 100, silent[0], SHM_FILL_CURRENT);
+		batch[2] = request(block + 2 * MIB, MIB, file, 0);
+		batch[3] = request(block + 3 * MIB, 100, other[0], SHM_FILL_CURRENT);
+		for (int i = 0; i < 3; i++)
+			batch[i].flags = SHM_FILL_INTR;
+		if (nr == 4) {
+			/* This one is patient: it is written to by the handler's time. */
+			CHECK_EQ(write(other[1], "patience", 8), 8);
+			batch[3].len = 8;
+		}
+		CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+		CHECK_EQ(shm_fill(batch, nr), 0);
+		CHECK_EQ(batch[0].result, -EINTR);
+		CHECK_EQ(batch[0].done, 5);
+		CHECK(!memcmp(block, "hello", 5));
+		if (nr > 1)
+			CHECK_EQ(batch[1].result, -EINTR);
+		if (nr > 2)
+			CHECK(batch[2].result == (int64_t)MIB || batch[2].result == -EINTR);
+		if (nr > 3)
+			CHECK_EQ(batch[3].result, 8);
+	}
+	close(silent[0]);
+	close(silent[1]);
+	close(other[0]);
+	close(other[1]);
+	close(file);
+	shm_free(block);
+}
+
+static void a_signal_ends_what_asks_for_it(void)
+{
+	need_backend();
+	check_interrupted(0);
+	check_interrupted(SA_RESTART);
+	forbid_syscall(SYS_io_uring_setup, EPERM);
+	forbid_syscall(SYS_io_uring_enter, EPERM);
+	check_interrupted(0);
+	check_interrupted(SA_RESTART);
+}
+
+static void wait_for_ever(void *argument)
+{
+	int *nr = argument, pipes[2];
+	struct shm_fill batch[2];
+	char *block = get(200);
+
+	alarm(0);
+	for (int i = 0; i < *nr; i++) {
+		CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
+		batch[i] = request(block + i * 100, 100, pipes[0], SHM_FILL_CURRENT);
+	}
+	CHECK_EQ(raise(SIGSTOP), 0);
+	CHECK_EQ(shm_fill(batch, *nr), 0);
+}
+
+static void a_fatal_signal_kills(void)
+{
+	need_backend();
+	for (int nr = 1; nr <= 2; nr++) {
+		pid_t child = fork();
+		int status;
+
+		CHECK(child >= 0);
+		if (!child) {
+			wait_for_ever(&nr);
+			_exit(0);
+		}
+		CHECK_EQ(waitpid(child, &status, WUNTRACED), child);
+		CHECK(WIFSTOPPED(status));
+		CHECK_EQ(kill(child, SIGCONT), 0);
+		poll(NULL, 0, 20);
+		CHECK_EQ(kill(child, SIGTERM), 0);
+		CHECK_EQ(waitpid(child, &status, 0), child);
+		CHECK(WIFSIGNALED(status));
+		CHECK_EQ(WTERMSIG(status), SIGTERM);
+	}
+}
+
 /* --- Engines ------------------------------------------------------------------------- */
 
 static enum shmdev_fill_engine engine_now(void)
@@ -719,6 +1037,7 @@ static void check_everything(void)
 	check_two_pipes();
 	check_nonblocking();
 	check_bad_requests();
+	check_half_a_file();
 }
 
 #define FEAT_OF_6_3	(1U << 13)
@@ -755,6 +1074,15 @@ static void the_best_engine_is_used(void)
 		 engine != SHMDEV_FILL_PREADV);
 }
 
+static void the_ring_reads_it_all(void)
+{
+	forbid_cached_reads();
+	need_backend();
+	if (engine_now() == SHMDEV_FILL_PREADV)
+		tap_skip("no io_uring here");
+	check_everything();
+}
+
 static void check_refused_by(int nr, int error)
 {
 	/* First of all: a ring that is there already goes on working. */
@@ -778,6 +1106,7 @@ static void io_uring_refused_with_enosys(void)
 /* A filter that comes when there is a ring already, and one that half works. */
 static void io_uring_refused_later(void)
 {
+	forbid_cached_reads();
 	need_backend();
 	if (engine_now() == SHMDEV_FILL_PREADV)
 		tap_skip("no io_uring here");
@@ -791,6 +1120,7 @@ static void io_uring_refused_later(void)
 
 static void registering_refused(void)
 {
+	forbid_cached_reads();
 	need_backend();
 	if (engine_now() == SHMDEV_FILL_PREADV)
 		tap_skip("no io_uring here");
@@ -805,6 +1135,7 @@ static void registering_refused_from_the_start(void)
 	if (!kernel_has_io_uring(&registers))
 		tap_skip("no io_uring here");
 	forbid_syscall(SYS_io_uring_register, EOPNOTSUPP);
+	forbid_cached_reads();
 	need_backend();
 	CHECK_EQ(engine_now(), SHMDEV_FILL_RING);
 	check_everything();
@@ -827,8 +1158,45 @@ static void little_memory_may_be_locked(void)
 	/* Who has this capability is not limited. */
 	drop_capability(CAP_IPC_LOCK);
 	CHECK_EQ(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+	forbid_cached_reads();
 	need_backend();
 	CHECK(engine_now() != SHMDEV_FILL_FIXED);
+	check_everything();
+}
+
+/* For the whole machine, so not on one that others may be using. */
+static void io_uring_disabled(void)
+{
+	int setting = open("/proc/sys/kernel/io_uring_disabled", O_RDWR | O_CLOEXEC);
+
+	if (setting < 0)
+		tap_skip("kernel.io_uring_disabled: %s", strerror(errno));
+	if (!getenv("SHMDEV_VM"))
+		tap_skip("the setting is for the whole machine; only in a virtual one");
+	CHECK_EQ(pwrite(setting, "2", 1, 0), 1);
+	need_backend();
+	CHECK_EQ(engine_now(), SHMDEV_FILL_PREADV);
+	check_everything();
+	CHECK_EQ(count_descriptors_of("anon_inode:[io_uring]", NULL), 0);
+	CHECK_EQ(pwrite(setting, "0", 1, 0), 1);
+}
+
+static void odd_tuning(void)
+{
+	setenv("SHMDEV_CHUNK", "12345", 1);
+	setenv("SHMDEV_DEPTH", "1", 1);
+	setenv("SHMDEV_THREADS", "5", 1);
+	forbid_cached_reads();
+	need_backend();
+	check_everything();
+}
+
+static void tuning_that_is_none(void)
+{
+	setenv("SHMDEV_CHUNK", "-1", 1);
+	setenv("SHMDEV_DEPTH", "1000000000000000000000", 1);
+	setenv("SHMDEV_THREADS", "many", 1);
+	need_backend();
 	check_everything();
 }
 
@@ -838,6 +1206,7 @@ static void the_ring_is_closed_by_the_program(void)
 	int ring, file;
 	char byte;
 
+	forbid_cached_reads();
 	need_backend();
 	if (engine_now() == SHMDEV_FILL_PREADV)
 		tap_skip("no io_uring here");
@@ -887,23 +1256,35 @@ TAP_MAIN(TAP_TEST(sizes_and_offsets),
 	 TAP_TEST(requests_of_a_pipe_are_done_in_order),
 	 TAP_TEST(requests_of_a_socket_are_done_in_order),
 	 TAP_TEST(no_pipe_waits_for_another),
+	 TAP_TEST(more_pipes_than_are_done_at_a_time),
 	 TAP_TEST(what_does_not_block_says_eagain),
 	 TAP_TEST(current_moves_the_position),
 	 TAP_TEST(bad_requests_do_not_disturb_good_ones),
 	 TAP_TEST(only_bad_requests),
 	 TAP_TEST(sparse_files),
+	 TAP_TEST(what_came_before_an_error_is_known),
+	 TAP_TEST(a_failing_disk),
+	 TAP_TEST(a_file_that_is_cut_meanwhile),
 	 TAP_TEST(direct_io),
+	 TAP_TEST(direct_io_of_any_size_and_offset),
+	 TAP_TEST(direct_io_to_anywhere),
 	 TAP_TEST(nonblocking_regular_file),
 	 TAP_TEST(devices_and_proc),
 	 TAP_TEST(from_a_region),
 	 TAP_TEST(threads_fill),
 	 TAP_TEST(signals_do_no_harm),
+	 TAP_TEST(a_signal_ends_what_asks_for_it),
+	 TAP_TEST(a_fatal_signal_kills),
 	 TAP_TEST(the_best_engine_is_used),
+	 TAP_TEST(the_ring_reads_it_all),
 	 TAP_TEST(io_uring_refused_with_eperm),
 	 TAP_TEST(io_uring_refused_with_enosys),
 	 TAP_TEST(io_uring_refused_later),
 	 TAP_TEST(registering_refused),
 	 TAP_TEST(registering_refused_from_the_start),
 	 TAP_TEST(little_memory_may_be_locked),
+	 TAP_TEST(io_uring_disabled),
+	 TAP_TEST(odd_tuning),
+	 TAP_TEST(tuning_that_is_none),
 	 TAP_TEST(the_ring_is_closed_by_the_program),
 	 TAP_TEST(no_descriptor_for_a_ring))

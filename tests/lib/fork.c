@@ -251,9 +251,12 @@ static void *allocate_all_the_time(void *argument)
 	return NULL;
 }
 
+/* So much that others help. */
+#define PART	(2 * MIB)
+
 static void *fill_all_the_time(void *unused)
 {
-	char *block = shm_alloc(3 * MIB);
+	char *block = shm_alloc(3 * PART);
 
 	(void)unused;
 	CHECK(block);
@@ -261,12 +264,12 @@ static void *fill_all_the_time(void *unused)
 		struct shm_fill fills[3];
 
 		for (int i = 0; i < 3; i++)
-			fills[i] = (struct shm_fill){ .dst = block + i * MIB, .len = MIB,
-						      .offset = i * MIB, .fd = source };
+			fills[i] = (struct shm_fill){ .dst = block + i * PART, .len = PART,
+						      .offset = i * PART, .fd = source };
 		CHECK_EQ(shm_fill(fills, 3), 0);
 		for (int i = 0; i < 3; i++)
-			CHECK_EQ(fills[i].result, MIB);
-		CHECK(pattern_is(block + MIB - 100, 200, 5, MIB - 100));
+			CHECK_EQ(fills[i].result, PART);
+		CHECK(pattern_is(block + PART - 100, 200, 5, PART - 100));
 	}
 	shm_free(block);
 	return NULL;
@@ -304,7 +307,7 @@ static void fork_while_threads_work(void)
 	pthread_t threads[3];
 
 	need_backend();
-	source = pattern_file(3 * MIB, 5);
+	source = pattern_file(3 * PART, 5);
 	for (uintptr_t i = 0; i < 2; i++)
 		CHECK_EQ(pthread_create(&threads[i], NULL, allocate_all_the_time,
 					(void *)(i + 1)), 0);

@@ -199,3 +199,8 @@ void forbid_syscall(int nr, int error)
 	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
 }
+
+void forbid_cached_reads(void)
+{
+	forbid_syscall(SYS_preadv2, EOPNOTSUPP);
+}

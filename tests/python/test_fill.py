@@ -5,13 +5,14 @@ import ctypes
 import errno
 import os
 import random
+import signal
 import socket
 import tempfile
 import threading
 import unittest
 
 import tap
-from shmdev import RawArray, RawValue, fill, fill_batch
+from shmdev import RawArray, RawValue, drain, drain_batch, fill, fill_batch
 from stock import numpy
 
 
@@ -190,6 +191,136 @@ class Streams(unittest.TestCase):
         finally:
             os.close(read)
             os.close(write)
+
+
+class Drains(unittest.TestCase):
+    def test_whole(self):
+        data = os.urandom(2_000_003)
+        a = RawArray("B", data)
+        with tempfile.TemporaryFile() as file:
+            self.assertEqual(drain(a, file), len(data))
+            self.assertEqual(drain(memoryview(a)[5:10], file, len(data), sync=True), 5)
+            self.assertEqual(file.read(), data + data[5:10])
+            b = RawArray("B", len(data) + 5)
+            self.assertEqual(fill(b, file), len(data) + 5)
+            self.assertEqual(bytes(b), data + data[5:10])
+
+    def test_readonly_view(self):
+        a = RawArray("c", b"hello")
+        with tempfile.TemporaryFile() as file:
+            self.assertEqual(drain(memoryview(a).toreadonly(), file), 5)
+            self.assertEqual(file.read(), b"hello")
+
+    def test_batch(self):
+        chance = random.Random(8)
+        pieces = [chance.randbytes(chance.randrange(1, 30_000)) for _ in range(200)]
+        expected, requests = b"", []
+        with tempfile.TemporaryFile() as file:
+            for piece in pieces:
+                requests.append((RawArray("B", piece), file, len(expected)))
+                expected += piece
+            chance.shuffle(requests)
+            counts = drain_batch(requests, sync=True)
+            self.assertEqual(counts, [len(a) for a, _, _ in requests])
+            self.assertEqual(file.read(), expected)
+        self.assertEqual(drain_batch([]), [])
+
+    def test_errors_of_some(self):
+        a = RawArray("c", b"hello")
+        with tempfile.TemporaryFile() as file, open("/dev/full", "wb") as full:
+            requests = [(a, full, None), (a, file, 0), (b"private", file, 5)]
+            results = drain_batch(requests, return_exceptions=True)
+            self.assertEqual(
+                [r.errno if isinstance(r, OSError) else r for r in results],
+                [errno.ENOSPC, 5, errno.EFAULT],
+            )
+            self.assertIn("shm_drain: ", str(results[0]))
+            self.assertEqual(file.read(), b"hello")
+            with self.assertRaises(OSError) as caught:
+                drain_batch(requests)
+            self.assertEqual(caught.exception.errno, errno.ENOSPC)
+
+    def test_no_reader(self):
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            self.assertRaises(BrokenPipeError, drain, RawArray("B", 5), write, None)
+        finally:
+            os.close(write)
+
+    def test_bad_arguments(self):
+        a = RawArray("B", 100)
+        with tempfile.TemporaryFile() as file:
+            self.assertRaises(ValueError, drain, a, file, -1)
+            self.assertRaises(TypeError, drain, 5, file)
+            self.assertRaises((TypeError, AttributeError), drain, a, "name")
+            self.assertRaises(BufferError, drain, memoryview(a)[::2], file)
+            self.assertRaises(TypeError, drain, a, file, 0, True)
+            self.assertEqual(file.read(), b"")
+
+
+class Impatient(Exception):
+    pass
+
+
+class Signals(unittest.TestCase):
+    """Handlers run while a fill waits; it goes on after those that do not raise."""
+
+    def setUp(self):
+        self.calls, self.patience = 0, 3
+        before = signal.signal(signal.SIGALRM, self.handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0.03, 0.03)
+        self.addCleanup(signal.setitimer, signal.ITIMER_REAL, 0)
+
+    def handler(self, number, frame):
+        self.calls += 1
+        if self.calls == self.patience:
+            raise Impatient
+
+    def pipe(self):
+        ends = os.pipe()
+        for end in ends:
+            self.addCleanup(os.close, end)
+        return ends
+
+    def test_silent_pipe(self):
+        read, write = self.pipe()
+        a = RawArray("c", 10)
+        os.write(write, b"hello")
+        with self.assertRaises(Impatient):
+            fill(a, read, None)
+        self.assertEqual(self.calls, 3)
+        self.assertEqual(a.value, b"hello")
+
+    def test_silent_pipes(self):
+        (one, _), (other, _) = self.pipe(), self.pipe()
+        with tempfile.TemporaryFile() as file, self.assertRaises(Impatient):
+            fill_batch([(RawArray("B", 1), one, None), (RawArray("B", 1), other, None),
+                        (RawArray("B", 1), file, 0)])
+
+    def test_full_pipe(self):
+        _, write = self.pipe()
+        with self.assertRaises(Impatient):
+            drain(RawArray("B", 1_000_000), write, None)
+
+    def test_nothing_is_lost(self):
+        self.patience = -1
+        data = os.urandom(400)
+        read, write = self.pipe()
+
+        def feed():
+            for at in range(0, 400, 20):
+                os.write(write, data[at:at + 20])
+                threading.Event().wait(0.01)
+
+        thread = threading.Thread(target=feed)
+        thread.start()
+        a, b = RawArray("B", 150), RawArray("B", 250)
+        self.assertEqual(fill_batch([(a, read, None), (b, read, None)]), [150, 250])
+        thread.join()
+        self.assertEqual(bytes(a) + bytes(b), data)
+        self.assertGreater(self.calls, 2)
 
 
 if __name__ == "__main__":

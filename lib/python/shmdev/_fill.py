@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-"""Files into shared memory."""
+"""Files into shared memory, and back."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ def _descriptor(file: Any) -> int:
     return file if isinstance(file, int) else int(file.fileno())
 
 
-def _error(err: int) -> OSError:
-    return OSError(err, f"shm_fill: {os.strerror(err)}")
+def _checked(call: str, counts: list[int], return_exceptions: bool) -> list[int | OSError]:
+    """counts with errors for negative ones, the first of which is raised."""
+    results: list[int | OSError] = [
+        count if count >= 0 else OSError(-count, f"{call}: {os.strerror(-count)}")
+        for count in counts
+    ]
+    if not return_exceptions:
+        for result in results:
+            if isinstance(result, OSError):
+                raise result
+    return results
 
 
 def fill(dest: Any, file: Any, offset: int | None = 0) -> int:
@@ -32,6 +41,8 @@ def fill(dest: Any, file: Any, offset: int | None = 0) -> int:
 
     Raises OSError with the errno of the read; EFAULT if dest is not shared memory of
     this package.  Other threads run meanwhile; dest cannot be freed under the read.
+    Signal handlers run, too; if one raises (as Ctrl-C does), what has come until then
+    is in dest.
 
     New in version 0.1.
     """
@@ -52,14 +63,44 @@ def fill_batch(
 
     New in version 0.1.
     """
-    results: list[int | OSError] = [
-        count if count >= 0 else _error(-count)
-        for count in _shmdev.fill(
-            [(dest, _descriptor(file), offset) for dest, file, offset in requests]
-        )
-    ]
-    if not return_exceptions:
-        for result in results:
-            if isinstance(result, OSError):
-                raise result
-    return results
+    return _checked(
+        "shm_fill",
+        _shmdev.fill([(dest, _descriptor(file), offset) for dest, file, offset in requests]),
+        return_exceptions,
+    )
+
+
+def drain(source: Any, file: Any, offset: int | None = 0, *, sync: bool = False) -> int:
+    """Write all of source to file; return how many bytes that were.
+
+    source is a contiguous buffer in shared memory of this package.  file and offset are
+    as for fill(); a file that was opened for appending has to have None.  Fewer bytes than
+    source has are written only to a non-blocking pipe or socket.  With sync it
+    returns when they are on stable storage, as after os.fsync().
+
+    Raises OSError with the errno of the write; there may have been bytes before it.
+
+    New in version 0.1.
+    """
+    (result,) = drain_batch([(source, file, offset)], sync=sync)
+    assert isinstance(result, int)
+    return result
+
+
+def drain_batch(
+    requests: Iterable[tuple[Any, Any, int | None]],
+    *,
+    sync: bool = False,
+    return_exceptions: bool = False,
+) -> list[int | OSError]:
+    """Do many drains at once, as fill_batch() does many fills.
+
+    New in version 0.1.
+    """
+    return _checked(
+        "shm_drain",
+        _shmdev.drain(
+            [(source, _descriptor(file), offset) for source, file, offset in requests], sync
+        ),
+        return_exceptions,
+    )

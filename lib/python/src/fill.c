@@ -1,24 +1,60 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-/* shm_fill() over buffers. */
+/* shm_fill() and shm_drain() over buffers. */
 #include "shmdevmodule.h"
 
+#include <errno.h>
 #include <limits.h>
 
-struct fill {
-	unsigned int nr;	/* requests that are prepared: their views are held */
-	struct shm_fill *reqs;
-	Py_buffer *views;
+/* One array of them can be handed to either call. */
+union request {
+	struct shm_fill fill;
+	struct shm_drain drain;
 };
 
-static void fill_release(struct fill *fill)
+_Static_assert(sizeof(union request) == sizeof(struct shm_fill) &&
+	       sizeof(union request) == sizeof(struct shm_drain), "requests of one size");
+
+/* What was asked for, and what has come of it: bytes, or -errno. */
+struct asked {
+	Py_buffer view;
+	int64_t offset;
+	int fd;
+	int64_t result;
+};
+
+struct transfer {
+	bool drains;
+	unsigned int flags;
+	struct asked *asked;
+	unsigned int nr;	/* of asked: their views are held */
+
+	/* Those that are to be done yet, and which of asked they are. */
+	union request *left;
+	unsigned int *which;
+	unsigned int nr_left;
+};
+
+static int transfer_init(struct transfer *transfer, Py_ssize_t nr)
 {
-	while (fill->nr)
-		PyBuffer_Release(&fill->views[--fill->nr]);
-	PyMem_Free(fill->views);
-	PyMem_Free(fill->reqs);
+	transfer->asked = PyMem_New(struct asked, nr);
+	transfer->left = PyMem_New(union request, nr);
+	transfer->which = PyMem_New(unsigned int, nr);
+	if (transfer->asked && transfer->left && transfer->which)
+		return 0;
+	PyErr_NoMemory();
+	return -1;
 }
 
-static int fill_offset(PyObject *object, int64_t *offset)
+static void transfer_release(struct transfer *transfer)
+{
+	while (transfer->nr)
+		PyBuffer_Release(&transfer->asked[--transfer->nr].view);
+	PyMem_Free(transfer->asked);
+	PyMem_Free(transfer->left);
+	PyMem_Free(transfer->which);
+}
+
+static int offset_from(PyObject *object, int64_t *offset)
 {
 	PyObject *index = PyNumber_Index(object);
 
@@ -36,33 +72,87 @@ static int fill_offset(PyObject *object, int64_t *offset)
 	return 0;
 }
 
-/* Prepare the next of the requests from (dest, fd, offset or None). */
-static int fill_add(struct fill *fill, PyObject *request)
+/* Number @which of asked, or what is left of it, is to be done. */
+static void transfer_queue(struct transfer *transfer, unsigned int which)
 {
-	struct shm_fill *req = &fill->reqs[fill->nr];
-	Py_buffer *view = &fill->views[fill->nr];
-	PyObject *dest, *offset;
-	int fd;
+	const struct asked *asked = &transfer->asked[which];
+	union request *req = &transfer->left[transfer->nr_left];
+	char *memory = (char *)asked->view.buf + asked->result;
+	size_t len = asked->view.len - asked->result;
+	int64_t offset = asked->offset;
 
-	if (!PyArg_ParseTuple(request, "OiO:fill", &dest, &fd, &offset))
+	if (offset != SHM_FILL_CURRENT)
+		offset += asked->result;
+	if (transfer->drains)
+		req->drain = (struct shm_drain){ .src = memory, .len = len, .offset = offset,
+						 .fd = asked->fd, .flags = transfer->flags };
+	else
+		req->fill = (struct shm_fill){ .dst = memory, .len = len, .offset = offset,
+					       .fd = asked->fd, .flags = transfer->flags };
+	transfer->which[transfer->nr_left++] = which;
+}
+
+/* The next of the requests, from (buffer, fd, offset or None). */
+static int transfer_add(struct transfer *transfer, PyObject *request)
+{
+	struct asked *asked = &transfer->asked[transfer->nr];
+	PyObject *buffer, *offset;
+
+	if (!PyArg_ParseTuple(request, transfer->drains ? "OiO:drain" : "OiO:fill", &buffer,
+			      &asked->fd, &offset))
 		return -1;
-	*req = (struct shm_fill){ .fd = fd, .offset = SHM_FILL_CURRENT };
-	if (offset != Py_None && fill_offset(offset, &req->offset) < 0)
+	asked->result = 0;
+	asked->offset = SHM_FILL_CURRENT;
+	if (offset != Py_None && offset_from(offset, &asked->offset) < 0)
 		return -1;
-	if (PyObject_GetBuffer(dest, view, PyBUF_WRITABLE) < 0)
+	if (PyObject_GetBuffer(buffer, &asked->view,
+			       transfer->drains ? PyBUF_SIMPLE : PyBUF_WRITABLE) < 0)
 		return -1;
-	req->dst = view->buf;
-	req->len = view->len;
-	fill->nr++;
+	transfer_queue(transfer, transfer->nr++);
 	return 0;
 }
 
-static PyObject *fill_results(const struct fill *fill)
+/* Do what is left, as far as no signal comes.  0 or an error number. */
+static int transfer_round(struct transfer *transfer)
 {
-	PyObject *list = PyList_New(fill->nr);
+	unsigned int nr = transfer->nr_left;
+	int err;
 
-	for (unsigned int i = 0; list && i < fill->nr; i++) {
-		PyObject *result = PyLong_FromLongLong(fill->reqs[i].result);
+	Py_BEGIN_ALLOW_THREADS
+	if (transfer->drains)
+		err = shm_drain(&transfer->left->drain, nr);
+	else
+		err = shm_fill(&transfer->left->fill, nr);
+	Py_END_ALLOW_THREADS
+	if (err)
+		return -err;
+
+	/* What was interrupted is queued again, where what was before it stood. */
+	transfer->nr_left = 0;
+	for (unsigned int i = 0; i < nr; i++) {
+		const union request *req = &transfer->left[i];
+		int64_t result = transfer->drains ? req->drain.result : req->fill.result;
+		size_t done = transfer->drains ? req->drain.done : req->fill.done;
+		struct asked *asked = &transfer->asked[transfer->which[i]];
+
+		if (result == -EINTR) {
+			asked->result += done;
+			transfer_queue(transfer, transfer->which[i]);
+		} else if (result >= 0) {
+			asked->result += result;
+		} else if (result != -EAGAIN || !asked->result) {
+			asked->result = result;
+		}
+	}
+	return 0;
+}
+
+static PyObject *transfer_results(const struct transfer *transfer)
+{
+	PyObject *list = PyList_New(transfer->nr);
+
+	for (unsigned int i = 0; list && i < transfer->nr; i++) {
+		PyObject *result = PyLong_FromLongLong(transfer->asked[i].result);
 
 		if (result)
 			PyList_SET_ITEM(list, i, result);
@@ -72,9 +162,8 @@ static PyObject *fill_results(const struct fill *fill)
 	return list;
 }
 
-static PyObject *fill_all(PyObject *Py_UNUSED(module), PyObject *arg)
+static PyObject *transfer_all(struct transfer *transfer, PyObject *arg)
 {
-	struct fill fill = { .nr = 0 };
 	PyObject *requests, *results = NULL;
 	Py_ssize_t nr;
 	int err;
@@ -88,33 +177,56 @@ static PyObject *fill_all(PyObject *Py_UNUSED(module), PyObject *arg)
 		PyErr_SetString(PyExc_OverflowError, "too many requests");
 		goto drop_requests;
 	}
-	fill.reqs = PyMem_New(struct shm_fill, nr);
-	fill.views = PyMem_New(Py_buffer, nr);
-	if (!fill.reqs || !fill.views) {
-		PyErr_NoMemory();
+	if (transfer_init(transfer, nr) < 0)
 		goto release;
-	}
 	for (Py_ssize_t i = 0; i < nr; i++)
-		if (fill_add(&fill, PyTuple_GET_ITEM(requests, i)) < 0)
+		if (transfer_add(transfer, PyTuple_GET_ITEM(requests, i)) < 0)
 			goto release;
 
-	Py_BEGIN_ALLOW_THREADS
-	err = shm_fill(fill.reqs, fill.nr);
-	Py_END_ALLOW_THREADS
-	if (err)
-		error_set("shm_fill", -err);
-	else
-		results = fill_results(&fill);
+	while (transfer->nr_left) {
+		err = transfer_round(transfer);
+		if (err) {
+			error_set(transfer->drains ? "shm_drain" : "shm_fill", err);
+			goto release;
+		}
+		/* Python's handlers run here, and KeyboardInterrupt is what one may raise. */
+		if (transfer->nr_left && PyErr_CheckSignals() < 0)
+			goto release;
+	}
+	results = transfer_results(transfer);
 release:
-	fill_release(&fill);
+	transfer_release(transfer);
 drop_requests:
 	Py_DECREF(requests);
 	return results;
+}
+
+static PyObject *fill_all(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+	struct transfer transfer = { .flags = SHM_FILL_INTR };
+
+	return transfer_all(&transfer, arg);
+}
+
+static PyObject *drain_all(PyObject *Py_UNUSED(module), PyObject *args)
+{
+	struct transfer transfer = { .drains = true, .flags = SHM_DRAIN_INTR };
+	PyObject *requests;
+	int sync;
+
+	if (!PyArg_ParseTuple(args, "Op:drain", &requests, &sync))
+		return NULL;
+	if (sync)
+		transfer.flags |= SHM_DRAIN_SYNC;
+	return transfer_all(&transfer, requests);
 }
 
 PyMethodDef fill_methods[] = {
 	{ "fill", fill_all, METH_O,
 	  "fill($module, requests, /)\n--\n\n"
 	  "Do all of [(dest, fd, offset or None)]; the bytes read or -errno of each." },
+	{ "drain", drain_all, METH_VARARGS,
+	  "drain($module, requests, sync, /)\n--\n\n"
+	  "Do all of [(source, fd, offset or None)]; the bytes written or -errno of each." },
 	{ NULL, NULL, 0, NULL },
 };

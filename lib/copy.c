@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Memory to memory, shared out to a crew, and past the caches where it is so much that
+ * they would have nothing of it in the end.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "crew.h"
+#include "shmdev.h"
+
+/*
+ * From here on stores that bypass the caches win: by 1.3 to 1.5 on a copy of 16 to 64 MiB,
+ * where memcpy(3) has yet to begin with them, and by more than 2 on a pattern.
+ */
+#define MUCH	((size_t)16 << 20)
+
+/* What one of the crew takes at a time. */
+#define PIECE	((size_t)1 << 20)
+
+/* A pattern is repeated to about this, so that it is copied in long runs, from a cache. */
+#define TILE	((size_t)32 << 10)
+
+/* --- Past the caches ------------------------------------------------------------- */
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+
+#define LINE	64
+#define PAGE	4096
+#define PAGES	4
+
+static inline void line_stream(char *dst, const char *src)
+{
+	for (int i = 0; i < LINE; i += 16)
+		_mm_stream_si128((__m128i *)(dst + i), _mm_loadu_si128((const __m128i *)(src + i)));
+}
+
+static void copy_past(char *dst, const char *src, size_t len)
+{
+	size_t head = -(uintptr_t)dst & (LINE - 1);
+
+	if (head > len)
+		head = len;
+	memcpy(dst, src, head);
+	dst += head;
+	src += head;
+	len -= head;
+	/* Several pages at a time, for the sake of memory's own rows. */
+	for (; len >= PAGES * PAGE; len -= PAGES * PAGE) {
+		for (int at = 0; at < PAGE; at += LINE) {
+			for (int page = 0; page < PAGES * PAGE; page += PAGE) {
+				_mm_prefetch(src + page + at + 4 * LINE, _MM_HINT_T0);
+				line_stream(dst + page + at, src + page + at);
+			}
+		}
+		dst += PAGES * PAGE;
+		src += PAGES * PAGE;
+	}
+	memcpy(dst, src, len);
+	/* What others are told of next is to be there. */
+	_mm_sfence();
+}
+#else
+static void copy_past(char *dst, const char *src, size_t len)
+{
+	memcpy(dst, src, len);
+}
+#endif
+
+/* --- Shared out -------------------------------------------------------------------- */
+
+struct copying {
+	char *dst;
+	const char *src;
+	size_t len;
+	size_t period;		/* of the source, which repeats; or 0 */
+	size_t piece;
+	size_t next;		/* atomic */
+	bool past;
+};
+
+static void copy_some(const struct copying *copying, size_t at, size_t len)
+{
+	size_t run = copying->period ? copying->period : len;
+
+	for (; len; at += run, len -= run) {
+		const char *src = copying->period ? copying->src : copying->src + at;
+
+		if (run > len)
+			run = len;
+		if (copying->past)
+			copy_past(copying->dst + at, src, run);
+		else
+			memcpy(copying->dst + at, src, run);
+	}
+}
+
+static void *copy_share(void *argument)
+{
+	struct copying *copying = argument;
+	size_t at, len;
+
+	for (;;) {
+		at = __atomic_fetch_add(&copying->next, copying->piece, __ATOMIC_RELAXED);
+		if (at >= copying->len)
+			return NULL;
+		len = copying->len - at;
+		copy_some(copying, at, len < copying->piece ? len : copying->piece);
+	}
+}
+
+static void copy_all(struct copying *copying)
+{
+	struct crew crew;
+
+	copying->past = copying->len >= MUCH;
+	crew_start(&crew, crew_size(copying->len), copy_share, copying);
+	copy_share(copying);
+	crew_join(&crew);
+}
+
+void shmdev_copy(void *dst, const void *src, size_t len)
+{
+	struct copying copying = { .dst = dst, .src = src, .len = len, .piece = PIECE };
+
+	if (len < PIECE) {
+		if (len)
+			memcpy(dst, src, len);
+		return;
+	}
+	copy_all(&copying);
+}
+
+void shmdev_set(void *dst, size_t len, const void *pattern, size_t size)
+{
+	size_t tile = size < TILE ? TILE - TILE % (size ? size : 1) : size, made, more;
+	struct copying copying = { .src = dst, .period = tile };
+
+	if (!size || !len)
+		return;
+	if (tile > len)
+		tile = len;
+	/* The first tile, by doubling. */
+	made = size < tile ? size : tile;
+	memcpy(dst, pattern, made);
+	for (; made < tile; made += more) {
+		more = made < tile - made ? made : tile - made;
+		memcpy((char *)dst + made, dst, more);
+	}
+	/* The rest from it. */
+	copying.dst = (char *)dst + tile;
+	copying.len = len - tile;
+	copying.piece = tile < PIECE ? PIECE - PIECE % tile : tile;
+	copy_all(&copying);
+}

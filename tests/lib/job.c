@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/* Jobs: that they end, when they are to and how, and what is known of them until then. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "tap.h"
+#include "util.h"
+
+#define MIB	((size_t)1 << 20)
+
+static char *get(size_t size)
+{
+	char *block = shm_alloc(size);
+
+	CHECK(block);
+	return block;
+}
+
+static struct shm_fill request(void *dst, size_t len, int fd, int64_t offset)
+{
+	return (struct shm_fill){ .dst = dst, .len = len, .fd = fd, .offset = offset,
+				  .result = 0x5555, .done = 0x5555 };
+}
+
+static struct shmdev_job *start(struct shm_fill *reqs, unsigned int nr)
+{
+	struct shmdev_job *job = shmdev_fill_start(reqs, nr);
+
+	CHECK(job);
+	return job;
+}
+
+static bool is_ready(const struct shmdev_job *job)
+{
+	struct pollfd one = { shmdev_job_fd(job), POLLIN, 0 };
+	int ready = poll(&one, 1, 0);
+
+	CHECK(ready >= 0);
+	return ready;
+}
+
+static void check_to_the_end(void)
+{
+	struct shm_fill fills[40];
+	struct shm_drain drains[40];
+	char *block = get(5 * MIB), *back = get(5 * MIB);
+	int from = pattern_file(5 * MIB, 1), to = pattern_file(0, 1);
+	struct shmdev_job *job;
+	struct pollfd one;
+
+	for (int i = 0; i < 40; i++)
+		fills[i] = request(block + i * MIB / 8, MIB / 8, from, i * MIB / 8);
+	job = start(fills, 40);
+	one = (struct pollfd){ shmdev_job_fd(job), POLLIN, 0 };
+	CHECK_EQ(poll(&one, 1, -1), 1);
+	CHECK_EQ(shmdev_job_wait(job, 0), 0);
+	CHECK_EQ(shmdev_job_wait(job, -1), 0);
+	CHECK_EQ(shmdev_job_bytes(job), 5 * MIB);
+	shmdev_job_cancel(job);
+	CHECK_EQ(shmdev_job_wait(job, 0), 0);
+	CHECK(is_ready(job));
+	shmdev_job_free(job);
+	for (int i = 0; i < 40; i++) {
+		CHECK_EQ(fills[i].result, MIB / 8);
+		CHECK_EQ(fills[i].done, MIB / 8);
+	}
+	CHECK(pattern_is(block, 5 * MIB, 1, 0));
+
+	for (int i = 0; i < 40; i++)
+		drains[i] = (struct shm_drain){ .src = block + i * MIB / 8, .len = MIB / 8,
+						.fd = to, .offset = i * MIB / 8 };
+	job = shmdev_drain_start(drains, 40);
+	CHECK(job);
+	CHECK_EQ(shmdev_job_wait(job, -1), 0);
+	CHECK_EQ(shmdev_job_bytes(job), 5 * MIB);
+	shmdev_job_free(job);
+	CHECK_EQ(pread(to, back, 5 * MIB, 0), 5 * MIB);
+	CHECK(!memcmp(block, back, 5 * MIB));
+
+	shm_free(block);
+	shm_free(back);
+	close(from);
+	close(to);
+}
+
+static void to_the_end(void)
+{
+	unsigned int before;
+
+	need_backend();
+	check_to_the_end();
+	before = count_descriptors();
+	check_to_the_end();
+	CHECK_EQ(count_descriptors(), before);
+}
+
+static void nothing_to_do(void)
+{
+	struct shmdev_job *job;
+
+	need_backend();
+	job = start(NULL, 0);
+	CHECK_EQ(shmdev_job_wait(job, -1), 0);
+	CHECK_EQ(shmdev_job_bytes(job), 0);
+	shmdev_job_free(job);
+	CHECK_FAILS(shmdev_fill_start(NULL, 1), EINVAL);
+	CHECK_FAILS(shmdev_drain_start(NULL, 1), EINVAL);
+	errno = 7;
+	shmdev_job_free(NULL);
+	CHECK_EQ(errno, 7);
+}
+
+/* --- Waiting ----------------------------------------------------------------------- */
+
+static void noted(int signal)
+{
+	(void)signal;
+}
+
+/* A pipe that nobody writes to: nothing but the canceller ends that. */
+static void check_silent_pipes(int nr)
+{
+	struct itimerval soon = { { 0, 0 }, { 0, 20000 } };
+	struct sigaction action = { .sa_handler = noted };
+	struct shm_fill fills[3];
+	struct shmdev_job *job;
+	char *block = get(3 * MIB);
+	int pipes[3][2], file = pattern_file(MIB, 5);
+
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(pipe2(pipes[i], O_CLOEXEC), 0);
+	for (int i = 0; i < nr; i++)
+		fills[i] = request(block + i * MIB, MIB, pipes[i][0], SHM_FILL_CURRENT);
+	job = start(fills, nr);
+	CHECK_EQ(shmdev_job_wait(job, 0), -ETIMEDOUT);
+	CHECK(!is_ready(job));
+
+	/* What has come by then is there and is counted. */
+	CHECK_EQ(write(pipes[0][1], "hello", 5), 5);
+	while (shmdev_job_bytes(job) != 5)
+		sched_yield();
+	CHECK_EQ(shmdev_job_wait(job, 5), -ETIMEDOUT);
+
+	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	CHECK_EQ(setitimer(ITIMER_REAL, &soon, NULL), 0);
+	CHECK_EQ(shmdev_job_wait(job, -1), -EINTR);
+
+	shmdev_job_cancel(job);
+	shmdev_job_cancel(job);
+	CHECK_EQ(shmdev_job_wait(job, -1), 0);
+	CHECK(is_ready(job));
+	shmdev_job_free(job);
+	for (int i = 0; i < nr; i++) {
+		CHECK_EQ(fills[i].result, -ECANCELED);
+		CHECK_EQ(fills[i].done, i ? 0 : 5);
+	}
+	CHECK(!memcmp(block, "hello", 5));
+
+	/* To forget a job ends it. */
+	fills[0] = request(block, MIB, pipes[0][0], SHM_FILL_CURRENT);
+	fills[1] = request(block + MIB, MIB, file, 0);
+	job = start(fills, 2);
+	shmdev_job_free(job);
+	CHECK_EQ(fills[0].result, -ECANCELED);
+	CHECK(fills[1].result == -ECANCELED || fills[1].result == (int64_t)MIB);
+
+	/* And nobody reads from the pipe any more. */
+	CHECK_EQ(write(pipes[0][1], "world", 5), 5);
+	CHECK_EQ(read(pipes[0][0], block, 6), 5);
+	CHECK(!memcmp(block, "world", 5));
+	for (int i = 0; i < 3; i++) {
+		close(pipes[i][0]);
+		close(pipes[i][1]);
+	}
+	close(file);
+	shm_free(block);
+}
+
+static void silent_pipes(void)
+{
+	need_backend();
+	check_silent_pipes(1);
+	check_silent_pipes(3);
+}
+
+/* The same for a pipe that is full. */
+static void check_full_pipe(void)
+{
+	struct shm_drain drains[2];
+	struct shmdev_job *job;
+	char *block = get(MIB);
+	int pipes[2][2], full;
+
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(pipe2(pipes[i], O_CLOEXEC), 0);
+		CHECK_EQ(fcntl(pipes[i][1], F_SETPIPE_SZ, 65536), 65536);
+		drains[i] = (struct shm_drain){ .src = block, .len = MIB, .fd = pipes[i][1],
+						.offset = SHM_DRAIN_CURRENT };
+	}
+	job = shmdev_drain_start(drains, 2);
+	CHECK(job);
+	/* Not by what the job says: before Linux 6.4 that comes late. */
+	for (int i = 0; i < 2; i++) {
+		do {
+			sched_yield();
+			CHECK_EQ(ioctl(pipes[i][0], FIONREAD, &full), 0);
+		} while (full < 65536);
+	}
+	shmdev_job_free(job);
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(drains[i].result, -ECANCELED);
+		CHECK_EQ(drains[i].done, 65536);
+		close(pipes[i][0]);
+		close(pipes[i][1]);
+	}
+	shm_free(block);
+}
+
+static void full_pipes(void)
+{
+	need_backend();
+	check_full_pipe();
+}
+
+/* --- Cancelling at any moment -------------------------------------------------------- */
+
+static void nap(uint32_t microseconds)
+{
+	struct timespec time = { 0, microseconds * 1000L };
+
+	nanosleep(&time, NULL);
+}
+
+/* Whatever is said to be done is, whenever it was cancelled. */
+static void check_cancelled_at_random(void)
+{
+	enum { NR = 600, LEN = 30000, ROUNDS = 25 };
+	struct shm_fill *fills = calloc(NR + 2, sizeof(*fills));
+	int file = pattern_file(3 * MIB, 9), pipes[2][2];
+	unsigned int whole = 0, ended = 0;
+	char *block = get(NR * LEN + 2 * MIB);
+	uint32_t random = 77;
+
+	CHECK(fills);
+	for (int round = 0; round < ROUNDS; round++) {
+		struct shmdev_job *job;
+		size_t bytes = 0, done = 0;
+
+		memset(block, 0xee, NR * LEN);
+		for (int i = 0; i < NR; i++)
+			fills[i] = request(block + i * LEN, LEN, file,
+					   random_below(&random, 3 * MIB - LEN));
+		for (int i = 0; i < 2; i++) {
+			CHECK_EQ(pipe2(pipes[i], O_CLOEXEC), 0);
+			fills[NR + i] = request(block + NR * LEN + i * MIB, MIB, pipes[i][0],
+						SHM_FILL_CURRENT);
+		}
+		job = start(fills, NR + 2);
+		if (round % 10)
+			nap(random_below(&random, 6000));
+		if (round % 2) {
+			shmdev_job_cancel(job);
+			CHECK_EQ(shmdev_job_wait(job, -1), 0);
+			bytes = shmdev_job_bytes(job);
+		}
+		shmdev_job_free(job);
+		for (int i = 0; i < NR; i++) {
+			if (fills[i].result >= 0) {
+				CHECK_EQ(fills[i].result, LEN);
+				whole++;
+			} else {
+				CHECK_EQ(fills[i].result, -ECANCELED);
+				ended++;
+			}
+			CHECK(fills[i].done == LEN || fills[i].result < 0);
+			CHECK(pattern_is(fills[i].dst, fills[i].done, 9, fills[i].offset));
+			done += fills[i].done;
+		}
+		/* Pieces may have come that have a gap before them. */
+		if (round % 2)
+			CHECK(done <= bytes && bytes <= (size_t)NR * LEN);
+		for (int i = 0; i < 2; i++) {
+			CHECK_EQ(fills[NR + i].result, -ECANCELED);
+			close(pipes[i][0]);
+			close(pipes[i][1]);
+		}
+	}
+	tap_note("%u requests whole, %u cancelled", whole, ended);
+	CHECK(whole && ended);
+	free(fills);
+	shm_free(block);
+	close(file);
+}
+
+static void cancelled_at_random(void)
+{
+	need_backend();
+	check_cancelled_at_random();
+}
+
+static void several_at_once(void)
+{
+	enum { JOBS = 12 };
+	struct shmdev_job *jobs[JOBS];
+	struct shm_fill fills[JOBS][2];
+	char *block;
+	int file, pipes[2];
+
+	need_backend();
+	block = get(JOBS * MIB);
+	file = pattern_file(JOBS * MIB, 3);
+	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
+	for (int i = 0; i < JOBS; i++) {
+		fills[i][0] = request(block + i * MIB, MIB / 2, file, i * MIB);
+		fills[i][1] = request(block + i * MIB + MIB / 2, MIB / 2, file, i * MIB + MIB / 2);
+		if (!i)
+			fills[i][0] = request(block, 5, pipes[0], SHM_FILL_CURRENT);
+		jobs[i] = start(fills[i], 2);
+	}
+	for (int i = JOBS; i-- > 1;) {
+		CHECK_EQ(shmdev_job_wait(jobs[i], -1), 0);
+		CHECK(pattern_is(block + i * MIB, MIB, 3, i * MIB));
+		shmdev_job_free(jobs[i]);
+	}
+	/* The first one waits all the time, and gets its own. */
+	CHECK(!is_ready(jobs[0]));
+	CHECK_EQ(write(pipes[1], "first", 5), 5);
+	CHECK_EQ(shmdev_job_wait(jobs[0], -1), 0);
+	CHECK_EQ(fills[0][0].result, 5);
+	CHECK(!memcmp(block, "first", 5));
+	shmdev_job_free(jobs[0]);
+	shm_free(block);
+	close(file);
+}
+
+/* --- Processes ------------------------------------------------------------------------ */
+
+struct waiting {
+	struct shmdev_job *job;
+	struct shm_fill fill;
+	int pipes[2];
+};
+
+static void waiting_start(struct waiting *waiting)
+{
+	CHECK_EQ(pipe2(waiting->pipes, O_CLOEXEC), 0);
+	waiting->fill = request(get(MIB), MIB, waiting->pipes[0], SHM_FILL_CURRENT);
+	waiting->job = start(&waiting->fill, 1);
+}
+
+static void exit_with_a_job(void *unused)
+{
+	struct waiting waiting;
+
+	(void)unused;
+	waiting_start(&waiting);
+	exit(7);
+}
+
+static void exit_does_not_wait(void)
+{
+	int status;
+
+	need_backend();
+	status = in_child(exit_with_a_job, NULL);
+	CHECK(WIFEXITED(status));
+	CHECK_EQ(WEXITSTATUS(status), 7);
+}
+
+static void have_the_parents_job(void *argument)
+{
+	struct waiting *waiting = argument;
+	unsigned int before = count_descriptors();
+
+	CHECK_EQ(shmdev_job_wait(waiting->job, -1), -ECHILD);
+	shmdev_job_cancel(waiting->job);
+	shmdev_job_free(waiting->job);
+	CHECK_EQ(count_descriptors(), before - 2);
+	check_to_the_end();
+}
+
+static void a_child_leaves_its_parents_job_alone(void)
+{
+	struct waiting waiting;
+	int status;
+
+	need_backend();
+	waiting_start(&waiting);
+	for (int i = 0; i < 5; i++) {
+		status = in_child(have_the_parents_job, &waiting);
+		CHECK(WIFEXITED(status));
+		CHECK_EQ(WEXITSTATUS(status), 0);
+	}
+	CHECK_EQ(shmdev_job_wait(waiting.job, 0), -ETIMEDOUT);
+	CHECK_EQ(write(waiting.pipes[1], "hello", 5), 5);
+	close(waiting.pipes[1]);
+	CHECK_EQ(shmdev_job_wait(waiting.job, -1), 0);
+	CHECK_EQ(waiting.fill.result, 5);
+	shmdev_job_free(waiting.job);
+	shm_free(waiting.fill.dst);
+}
+
+static void fork_while_jobs_run(void)
+{
+	int file, status;
+
+	need_backend();
+	file = pattern_file(4 * MIB, 5);
+	for (int round = 0; round < 15; round++) {
+		struct shm_fill fills[2][8];
+		struct shmdev_job *jobs[2];
+		char *block = get(8 * MIB);
+
+		for (int j = 0; j < 2; j++) {
+			for (int i = 0; i < 8; i++)
+				fills[j][i] = request(block + (8 * j + i) * MIB / 2, MIB / 2, file,
+						      i * MIB / 2);
+			jobs[j] = start(fills[j], 8);
+		}
+		status = in_child((void (*)(void *))check_to_the_end, NULL);
+		CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
+		for (int j = 0; j < 2; j++) {
+			CHECK_EQ(shmdev_job_wait(jobs[j], -1), 0);
+			shmdev_job_free(jobs[j]);
+			CHECK(pattern_is(block + j * 4 * MIB, 4 * MIB, 5, 0));
+		}
+		shm_free(block);
+	}
+	close(file);
+}
+
+/* --- Engines -------------------------------------------------------------------------- */
+
+static void check_everything(void)
+{
+	check_to_the_end();
+	check_silent_pipes(1);
+	check_silent_pipes(3);
+	check_full_pipe();
+	check_cancelled_at_random();
+}
+
+static void without_io_uring(void)
+{
+	forbid_syscall(SYS_io_uring_setup, EPERM);
+	need_backend();
+	CHECK_EQ(info_now().fill_engine, SHMDEV_FILL_PREADV);
+	check_everything();
+}
+
+/* The ring must neither wait for what only watches, nor take that for a cancelling. */
+static void io_uring_refused_later(void)
+{
+	forbid_cached_reads();
+	need_backend();
+	if (info_now().fill_engine == SHMDEV_FILL_PREADV)
+		tap_skip("no io_uring here");
+	check_to_the_end();
+	forbid_syscall(SYS_io_uring_enter, EPERM);
+	check_everything();
+}
+
+static void odd_tuning(void)
+{
+	setenv("SHMDEV_CHUNK", "5000", 1);
+	setenv("SHMDEV_DEPTH", "1", 1);
+	setenv("SHMDEV_THREADS", "3", 1);
+	forbid_cached_reads();
+	need_backend();
+	check_everything();
+}
+
+TAP_MAIN(TAP_TEST(to_the_end),
+	 TAP_TEST(nothing_to_do),
+	 TAP_TEST(silent_pipes),
+	 TAP_TEST(full_pipes),
+	 TAP_TEST(cancelled_at_random),
+	 TAP_TEST(several_at_once),
+	 TAP_TEST(exit_does_not_wait),
+	 TAP_TEST(a_child_leaves_its_parents_job_alone),
+	 TAP_TEST(fork_while_jobs_run),
+	 TAP_TEST(without_io_uring),
+	 TAP_TEST(io_uring_refused_later),
+	 TAP_TEST(odd_tuning))
