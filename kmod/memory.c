@@ -184,7 +184,7 @@ int shmdev_memory_settle(struct address_space *mapping)
 
 	while (index < end) {
 		cond_resched();
-		if (signal_pending(current))
+		if (fatal_signal_pending(current))
 			return -EINTR;
 		folio = filemap_lock_folio(mapping, index);
 		if (IS_ERR_OR_NULL(folio)) {	/* broken, and taken out */
@@ -202,7 +202,7 @@ int shmdev_memory_settle(struct address_space *mapping)
 			continue;
 		if (time_after(jiffies, deadline))
 			return -EBUSY;
-		schedule_timeout_interruptible(1);
+		schedule_timeout_killable(1);
 	}
 	return 0;
 }

@@ -39,7 +39,7 @@ int shmdev_memory_zero(struct address_space *mapping, loff_t start, loff_t end);
 
 /*
  * Unmap all of it, and wait a moment until nobody else has a reference to any of it:
- * -EBUSY if somebody keeps one, -EINTR for a signal.  The caller holds the inode's lock
+ * -EBUSY if somebody keeps one, -EINTR for a fatal signal.  The caller holds the inode's lock
  * and has seen to it that new mappings cannot write.
  */
 int shmdev_memory_settle(struct address_space *mapping);

@@ -13,7 +13,7 @@ struct shmdev_region;
 /* Whether write(2) and the like are over; settled for who holds the inode's lock. */
 bool shmdev_sealed(const struct shmdev_region *region);
 
-/* Add @seals for ever.  -EBUSY: somebody may still write; -EINTR: a signal came. */
+/* Add @seals for ever.  -EBUSY: somebody may still write; -EINTR: a fatal signal came. */
 int shmdev_seal_add(struct inode *inode, u32 seals);
 
 #endif /* SHMDEV_SEAL_H */

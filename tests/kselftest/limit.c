@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* limit_mb and user_limit_mb: what all, and each user, may have. */
-#include <sys/prctl.h>
-
 #include "util.h"
-
-#define PARAM_LIMIT	"/sys/module/shmdev/parameters/limit_mb"
-#define PARAM_USER	"/sys/module/shmdev/parameters/user_limit_mb"
 
 FIXTURE(limit) {
 	int dev;
@@ -13,20 +8,12 @@ FIXTURE(limit) {
 	long user_limit_mb;
 };
 
-static int set_mb(const char *param, long mb)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%ld", mb);
-	return write_file(param, text);
-}
-
 FIXTURE_SETUP(limit)
 {
 	self->dev = device_open();
 	ASSERT_LE(0, self->dev);
-	self->limit_mb = read_long(PARAM_LIMIT);
-	self->user_limit_mb = read_long(PARAM_USER);
+	self->limit_mb = read_long(PARAM_LIMIT_MB);
+	self->user_limit_mb = read_long(PARAM_USER_LIMIT_MB);
 	ASSERT_LT(0, self->limit_mb);
 	ASSERT_LT(0, self->user_limit_mb);
 }
@@ -35,8 +22,8 @@ FIXTURE_TEARDOWN(limit)
 {
 	struct shmdev_query q;
 
-	EXPECT_EQ(0, set_mb(PARAM_LIMIT, self->limit_mb));
-	EXPECT_EQ(0, set_mb(PARAM_USER, self->user_limit_mb));
+	EXPECT_EQ(0, set_mb(PARAM_LIMIT_MB, self->limit_mb));
+	EXPECT_EQ(0, set_mb(PARAM_USER_LIMIT_MB, self->user_limit_mb));
 	EXPECT_EQ(0, query(self->dev, &q));
 	EXPECT_EQ(0, q.regions);
 	EXPECT_EQ(0, q.user_bytes);
@@ -69,7 +56,7 @@ TEST_F(limit, default_is_half_of_memory)
 
 TEST_F(limit, of_a_user)
 {
-	ASSERT_EQ(0, set_mb(PARAM_USER, 20));
+	ASSERT_EQ(0, set_mb(PARAM_USER_LIMIT_MB, 20));
 	EXPECT_EQ(0, AS_USER(1000, {
 		struct shmdev_query q;
 		int err;
@@ -94,7 +81,7 @@ TEST_F(limit, users_do_not_count_for_each_other)
 	pid_t pid;
 	char c = 0;
 
-	ASSERT_EQ(0, set_mb(PARAM_USER, 20));
+	ASSERT_EQ(0, set_mb(PARAM_USER_LIMIT_MB, 20));
 	ASSERT_EQ(0, pipe(ready));
 	ASSERT_EQ(0, pipe(go));
 	pid = fork();
@@ -128,7 +115,7 @@ TEST_F(limit, of_all)
 	int fd = alloc(self->dev, 5 * HUGE);
 
 	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, set_mb(PARAM_LIMIT, 20));
+	ASSERT_EQ(0, set_mb(PARAM_LIMIT_MB, 20));
 	EXPECT_EQ(0, AS_USER(1000, {
 		int err;
 
@@ -143,7 +130,7 @@ TEST_F(limit, of_all)
 			_exit(1);
 	}));
 	/* Below what is in use: nothing is taken away. */
-	ASSERT_EQ(0, set_mb(PARAM_LIMIT, 0));
+	ASSERT_EQ(0, set_mb(PARAM_LIMIT_MB, 0));
 	EXPECT_EQ(EDQUOT, AS_USER(1000, _exit(-alloc(self->dev, 1))));
 	EXPECT_EQ(1, pwrite(fd, "x", 1, 0));
 	close(fd);
@@ -180,7 +167,7 @@ TEST_F(limit, exact_under_contention)
 	int go[2];
 	char c;
 
-	ASSERT_EQ(0, set_mb(PARAM_USER, 64));
+	ASSERT_EQ(0, set_mb(PARAM_USER_LIMIT_MB, 64));
 	ASSERT_EQ(0, pipe(go));
 	for (int i = 0; i < 4; i++) {
 		if (!fork()) {
@@ -221,11 +208,11 @@ TEST_F(limit, bad_values)
 	static const char *const bad[] = { "-1", "4294967295", "4294967296", "x", "" };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
-		EXPECT_GT(1, write_file(PARAM_LIMIT, bad[i]));
-		EXPECT_GT(1, write_file(PARAM_USER, bad[i]));
+		EXPECT_GT(1, write_file(PARAM_LIMIT_MB, bad[i]));
+		EXPECT_GT(1, write_file(PARAM_USER_LIMIT_MB, bad[i]));
 	}
-	EXPECT_EQ(self->limit_mb, read_long(PARAM_LIMIT));
-	EXPECT_EQ(self->user_limit_mb, read_long(PARAM_USER));
+	EXPECT_EQ(self->limit_mb, read_long(PARAM_LIMIT_MB));
+	EXPECT_EQ(self->user_limit_mb, read_long(PARAM_USER_LIMIT_MB));
 }
 
 TEST_HARNESS_MAIN

@@ -31,7 +31,10 @@
 #define TEST_TIMEOUT_DEFAULT 36000
 
 #define DEVICE		"/dev/shmdev"
-#define PARAM_POOL_MB	"/sys/module/shmdev/parameters/pool_mb"
+#define PARAM(name)	"/sys/module/shmdev/parameters/" name
+#define PARAM_POOL_MB	PARAM("pool_mb")
+#define PARAM_LIMIT_MB	PARAM("limit_mb")
+#define PARAM_USER_LIMIT_MB PARAM("user_limit_mb")
 #define HUGE		(2UL << 20)
 
 /* A call's result as the kernel gave it: 0 or more, or -errno. */
@@ -205,12 +208,17 @@ static inline long meminfo(const char *name)
 		__VA_ARGS__;							\
 	})
 
-static inline int set_pool_mb(long mb)
+static inline int set_mb(const char *param, long mb)
 {
 	char text[32];
 
 	snprintf(text, sizeof(text), "%ld", mb);
-	return write_file(PARAM_POOL_MB, text);
+	return write_file(param, text);
+}
+
+static inline int set_pool_mb(long mb)
+{
+	return set_mb(PARAM_POOL_MB, mb);
 }
 
 static inline bool pool_is(int dev, uint64_t bytes)

@@ -255,7 +255,6 @@ struct shmdev_export {
  *   EBUSY	 with SHMDEV_SEAL_WRITE: a mapping through a descriptor that is open for
  *		 writing exists, or something else has a hold on the memory: a pin, I/O
  *		 that is under way, a pipe
- *   EINTR	 a signal came
  */
 struct shmdev_seal {
 	__u32 seals;
