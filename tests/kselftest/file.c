@@ -205,7 +205,7 @@ TEST_F(file, sendfile)
 TEST_F(file, copy_file_range)
 {
 	int other = alloc(self->dev, SIZE);
-	int tmp = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+	int tmp = memfd_create("elsewhere", MFD_CLOEXEC);
 	loff_t in = 100, out = HUGE + 1;
 	unsigned char *q = map(other, SIZE);
 	ssize_t n;

@@ -92,7 +92,8 @@ TEST_F(pool, half_from_it)
 	ASSERT_TRUE(WAIT_FOR(pool_is(self->dev, 16 << 20)));
 	fd = result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a));
 	ASSERT_LE(0, fd);
-	EXPECT_LE(16 << 20, a.pool_bytes);
+	/* What this node has of it, and what is put in meanwhile. */
+	EXPECT_LT(0, a.pool_bytes);
 	EXPECT_GT(64 << 20, a.pool_bytes);
 	p = map(fd, 64 << 20);
 	ASSERT_NE(MAP_FAILED, p);
