@@ -110,7 +110,8 @@ enum shmdev_backend {
  * NULL + errno: EINVAL @size is 0, @flags is not, or SHMDEV_BACKEND is not a name
  * of a backend; ENOMEM no memory; ENODEV, ENXIO, EACCES, EOPNOTSUPP the backend
  * that was asked for is not there or not allowed (shmdev_backend_probe() tells);
- * EMFILE, ENFILE no descriptor left; EFBIG @size is above RLIMIT_FSIZE (memfds).
+ * EMFILE, ENFILE no descriptor left; EFBIG @size is above RLIMIT_FSIZE (memfds);
+ * EDQUOT the module's limit for this user, or for all, is reached (the device).
  */
 SHMDEV_API SHMDEV_NODISCARD struct shmdev_region *shmdev_region_create(size_t size,
 								       unsigned int flags);

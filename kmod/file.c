@@ -109,7 +109,7 @@ static ssize_t file_write_folio(struct address_space *mapping, loff_t pos, size_
 
 static ssize_t file_write(struct address_space *mapping, loff_t pos, struct iov_iter *from)
 {
-	size_t bytes = min_t(size_t, iov_iter_count(from), FILE_WRITE_MAX);
+	size_t bytes = min_t(size_t, iov_iter_count(from), FILE_WRITE_MAX - offset_in_page(pos));
 	ssize_t copied;
 	size_t missing;
 
