@@ -13,7 +13,10 @@
 # make kernel-debug	build the kernel "debug": 6.12 with KASAN, lockdep, kmemleak and
 #		so on; KERNEL=newest builds "newest", the same of Debian's newest source
 # make bench	measurements; B=name runs one
-# make install	the package into $(PYTHON)'s own directory, or PY_SITE=directory; DESTDIR=
+# make install	library, headers and manual below PREFIX=/usr/local, the package into
+#		$(PYTHON)'s own directory, or PY_SITE=directory; all of it below DESTDIR=.
+#		install-lib and install-python do one of them; uninstall, and
+#		uninstall-lib, undo it
 # make fuzz	requests that clang's libFuzzer makes up, for FUZZ_TIME=60 seconds
 # make lint	checkpatch, sparse, shellcheck, and both compilers
 # make packages	install the Debian packages that all of this takes

@@ -48,12 +48,13 @@ $(O)/lib/examples/%: lib/examples/%.c $(O)/lib/libshmdev.so
 		-Wl,-rpath,'$$ORIGIN/..'
 
 # The manual, as it would be installed: man -l $(O)/lib/man/shmdev.7
-LIB_MAN := $(patsubst lib/man/%,$(O)/lib/man/%,$(wildcard lib/man/*.[37]))
+LIB_MAN := $(patsubst lib/man/%,$(O)/lib/man/%,$(wildcard lib/man/*.[347]))
 all: $(LIB_MAN)
 
 $(O)/lib/man/%: lib/man/%
 	@mkdir -p $(@D)
 	install -m 644 $< $@
 
+include lib/install.mk
 -include $(LIB_OBJECTS:.o=.d)
 include $(wildcard tests/lib/build.mk)

@@ -37,12 +37,16 @@ python: $(PY_EXT) $(PY_PACKAGE)
 # Where this interpreter looks for what does not come with it.
 PY_SITE = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 
-.PHONY: install install-python
+.PHONY: install install-python uninstall uninstall-python
 install: install-python
 install-python: python
 	install -d $(DESTDIR)$(PY_SITE)/shmdev
 	install -m 755 $(PY_EXT) $(DESTDIR)$(PY_SITE)/shmdev
 	install -m 644 $(PY_PACKAGE) $(DESTDIR)$(PY_SITE)/shmdev
+
+uninstall: uninstall-python
+uninstall-python:
+	rm -rf $(DESTDIR)$(PY_SITE)/shmdev
 
 $(PY_OBJ)/%.o: lib/python/src/%.c
 	$(PY_CHECK)@mkdir -p $(@D)

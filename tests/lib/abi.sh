@@ -33,7 +33,7 @@ as_notes() {
 	sed 's/^/# /'
 }
 
-echo 1..7
+echo 1..8
 
 # A declaration begins with SHMDEV_API; the name is the last word before the first
 # parenthesis that follows a name of ours.
@@ -44,12 +44,19 @@ result $? the_header_declares_the_calls
 
 if ! command -v nm > /dev/null; then
 	skip the_shared_library_exports_them_and_no_more "no nm"
+	skip the_version_script_names_each "no nm"
 	skip the_static_library_defines_them_and_no_more "no nm"
 else
 	nm -D --defined-only "$lib/libshmdev.so" | awk '$2 == "T" || $2 == "B" || $2 == "D" || $2 == "R" || $2 == "W" { print $3 }' |
 		sort > "$work/exported"
 	sed 's/$/@@SHMDEV_0.1/' "$work/declared" | diff - "$work/exported" > "$work/diff"
 	result $? the_shared_library_exports_them_and_no_more
+	as_notes < "$work/diff"
+
+	# What a program may rely on is written down name by name, never as a pattern.
+	sed -n '/global:/,/local:/s/^\t\([^*]*\);$/\1/p' "$here/obj/shmdev.map" | sort |
+		diff "$work/declared" - > "$work/diff"
+	result $? the_version_script_names_each
 	as_notes < "$work/diff"
 
 	nm -g --defined-only "$lib/libshmdev.a" | awk 'NF == 3 { print $3 }' | sort > "$work/defined"

@@ -32,10 +32,25 @@ $(LIBTEST_SCRIPTS:%=$(O)/tests/lib/%): $(O)/tests/lib/%: tests/lib/%.sh
 	install -m 755 $< $@
 
 # What the scripts look at.
-$(O)/tests/lib/abi: $(O)/lib/libshmdev.so $(O)/lib/libshmdev.a $(O)/tests/lib/obj/shmdev.h
+$(O)/tests/lib/abi: $(O)/lib/libshmdev.so $(O)/lib/libshmdev.a \
+		$(O)/tests/lib/obj/shmdev.h $(O)/tests/lib/obj/shmdev.map
 $(O)/tests/lib/examples: $(LIB_EXAMPLES)
 $(O)/tests/lib/man: $(LIB_MAN) $(O)/tests/lib/obj/shmdev.h
+
+# The library as it would be installed, in a place of its own.
+$(O)/tests/lib/installed: $(O)/tests/lib/installed.stamp
+$(O)/tests/lib/installed.stamp: $(O)/lib/libshmdev.so $(O)/lib/libshmdev.a $(LIB_MAN) lib/install.mk \
+		lib/shmdev.pc.in include/shmdev.h include/uapi/linux/shmdev.h
+	@rm -rf $(O)/tests/lib/root
+	@$(MAKE) --no-print-directory -s install-lib PREFIX=$(abspath $(O))/tests/lib/root DESTDIR= \
+		LIBDIR=$(abspath $(O))/tests/lib/root/lib INCLUDEDIR=$(abspath $(O))/tests/lib/root/include \
+		MANDIR=$(abspath $(O))/tests/lib/root/share/man
+	@touch $@
+
 $(O)/tests/lib/obj/shmdev.h: include/shmdev.h
+	@mkdir -p $(@D)
+	install -m 644 $< $@
+$(O)/tests/lib/obj/shmdev.map: lib/shmdev.map
 	@mkdir -p $(@D)
 	install -m 644 $< $@
 
