@@ -3,7 +3,6 @@
 #ifndef SHMDEV_LIB_BATCH_H
 #define SHMDEV_LIB_BATCH_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "transfer.h"
@@ -21,9 +20,5 @@ struct control {
 /* As shm_fill() and shm_drain(); @control may be NULL. */
 int batch_run(enum direction direction, struct transfer *reqs, unsigned int nr,
 	      struct control *control);
-
-/* Whether requests may name [@memory, @memory + @len), and of what region and backend. */
-bool memory_is_ours(const void *memory, size_t len, const void **region,
-		    enum shmdev_backend *backend);
 
 #endif

@@ -12,9 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "batch.h"
 #include "crew.h"
+#include "request.h"
 #include "ring.h"
+#include "tuning.h"
 
 /* What to open and close a file costs, in bytes that could be copied meanwhile. */
 #define OVERHEAD	16384

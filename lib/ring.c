@@ -359,6 +359,21 @@ bool ring_reap(struct ring *ring, void **cookie, int *result)
 	return true;
 }
 
+bool ring_is_doubtful(int result)
+{
+	switch (result) {
+	case -EAGAIN:
+	case -ECANCELED:
+	case -EFAULT:
+	case -EINVAL:
+	case -ENOMEM:
+	case -EOPNOTSUPP:
+		return true;
+	default:
+		return false;
+	}
+}
+
 bool ring_reap_file(struct ring *ring, struct ring_file **done)
 {
 	struct ring_file *file;

@@ -87,6 +87,9 @@ int ring_submit(struct ring *ring);
 /* Take the result of what is done, as the system call would give it or -errno. */
 bool ring_reap(struct ring *ring, void **cookie, int *result);
 
+/* Whether an error may be of the ring's making, and not what the system call would say. */
+bool ring_is_doubtful(int result);
+
 void ring_fork_prepare(void);
 void ring_fork_parent(void);
 void ring_fork_child(void);

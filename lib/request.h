@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/* Which requests are good, and how a batch of them is to be done. */
+#ifndef SHMDEV_LIB_REQUEST_H
+#define SHMDEV_LIB_REQUEST_H
+
+#include <stdbool.h>
+
+#include "piece.h"
+
+/* Whether requests may name [@memory, @memory + @len), and of what region and backend. */
+bool memory_is_ours(const void *memory, size_t len, const void **region,
+		    enum shmdev_backend *backend);
+
+/* Sort the good ones of @reqs into @batch, which has room for all of them. */
+void batch_collect(struct batch *batch, struct transfer *reqs, unsigned int nr);
+
+#endif
