@@ -140,6 +140,161 @@ SHMDEV_API enum shmdev_backend shmdev_region_backend(const struct shmdev_region 
 /* The size of its pages, where it got the ones that its backend is chosen for. */
 SHMDEV_API size_t shmdev_region_page_size(const struct shmdev_region *region);
 
+/*
+ * As shmdev_region_open(), to read only: through a descriptor that is open for reading
+ * alone, also if @fd is not, so that mprotect(2) cannot make it writable.  It is a
+ * mapping of its own beside one for writing.
+ *
+ * NULL + errno: as there; EOPNOTSUPP @fd is open for writing and cannot be reopened (a
+ * memfd, where there is no /proc).
+ */
+SHMDEV_API SHMDEV_NODISCARD struct shmdev_region *shmdev_region_open_rdonly(int fd);
+
+/* 1 if @region can only be read in this process, 0 if it can be written. */
+SHMDEV_API int shmdev_region_rdonly(const struct shmdev_region *region);
+
+/* Mappings that exist may go on writing. */
+#define SHMDEV_SEAL_FUTURE	(1U << 0)
+
+/*
+ * Let nobody write to @region from now on, in any process, for ever.  @region itself
+ * becomes one to be read, at the same address; no other call may use it, and no thread
+ * write to it, meanwhile.  With SHMDEV_SEAL_FUTURE only later mappings for writing are
+ * refused, and @region stays what it is.
+ *
+ * 0, or -errno: EBUSY another process has it mapped for writing (as a child after a
+ * fork has), or there is I/O on it; EPERM it holds blocks of shm_alloc() that share it;
+ * EACCES it is one to be read only, and not sealed; EINVAL @flags; EOPNOTSUPP, ENOMEM,
+ * EMFILE.  After an error all is as before.
+ */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_region_seal(struct shmdev_region *region,
+						   unsigned int flags);
+
+/* --- Sharing: memory by a name --------------------------------------------- */
+
+#define SHMDEV_HANDLE_VERSION	1
+
+/* What a handle's region is found by. */
+#define SHMDEV_HANDLE_TOKEN		1	/* a token of the device */
+#define SHMDEV_HANDLE_DESCRIPTOR	2	/* a descriptor of the process that exported it */
+
+/* Room for the text of a handle of this version, with its NUL, and some more. */
+#define SHMDEV_HANDLE_TEXT_SIZE	256
+
+/**
+ * struct shmdev_handle - memory, for other processes
+ * @version: SHMDEV_HANDLE_VERSION
+ * @kind: SHMDEV_HANDLE_*
+ * @offset: where it begins in its region
+ * @size: how many bytes there are: to the end of the block of shm_alloc(), or, of other
+ *	  memory, of the region
+ * @region_size: bytes of the region
+ * @dev: its file's st_dev
+ * @ino: its file's st_ino
+ * @boot: the machine's boot id, or zeros if it was not to be had
+ * @token: SHMDEV_HANDLE_TOKEN: its token; else 0
+ * @pid: SHMDEV_HANDLE_DESCRIPTOR: of which process; else 0
+ * @fd: and which descriptor
+ * @started: and when that process was started, as /proc has it
+ * @pid_namespace: and in which namespace it is @pid
+ * @reserved: 0
+ *
+ * Plain bytes: copy it, send it, store it, in whatever way.  It does not keep the memory.
+ * It is for processes of the same user on the same machine; for a token, who may have it is
+ * for the region's owner and mode to say.
+ */
+struct shmdev_handle {
+	uint32_t version;
+	uint32_t kind;
+	uint64_t offset;
+	uint64_t size;
+	uint64_t region_size;
+	uint64_t dev;
+	uint64_t ino;
+	uint8_t boot[16];
+	uint8_t token[16];
+	uint32_t pid;
+	uint32_t fd;
+	uint64_t started;
+	uint64_t pid_namespace;
+	uint64_t reserved[3];
+};
+
+/*
+ * Fill in *@handle so that others can attach the memory at @ptr, which may be anywhere in a
+ * block of shm_alloc(), in a region, or in what was attached.  A block counts as known to
+ * others from now on, as with shmdev_block_share().  In a child after fork() it is the
+ * child that exports, also what it inherited.
+ *
+ * 0, or -errno: ENOENT @ptr is in no live block and no region; EOPNOTSUPP there is no
+ * /proc, which memory that is not of the device takes (shmdev_send() does not); ENOMEM.
+ */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_export(const void *ptr, struct shmdev_handle *handle);
+
+/*
+ * Map what @handle stands for, and return where it is here.  The same memory gives the
+ * same address, as long as it is mapped; each call takes one shmdev_detach().  Once it
+ * is attached, the process that exported it need not live.
+ *
+ * NULL + errno: ENOENT it is gone: the process that exported it has ended or let go of
+ * the region, or the token is of no region; EACCES another user's, or it is sealed
+ * against writing, or its process is not dumpable; EXDEV @handle is of another machine,
+ * of the time before it was booted, or of another pid or time namespace; EOPNOTSUPP
+ * there is no /proc; EPROTONOSUPPORT a version this library does not know; EINVAL not a
+ * handle, or not of a region; ENODEV, ENXIO the device is not there; ENOMEM, EMFILE, ENFILE.
+ */
+SHMDEV_API SHMDEV_NODISCARD void *shmdev_attach(const struct shmdev_handle *handle);
+
+/* The same, to read only; beside a mapping for writing it is one of its own. */
+SHMDEV_API SHMDEV_NODISCARD const void *
+shmdev_attach_rdonly(const struct shmdev_handle *handle);
+
+/*
+ * Undo one shmdev_attach() or shmdev_recv(); @ptr is what it returned, or any other
+ * address in the same region's mapping.  NULL does nothing.  What was not attached aborts the
+ * process with a message.
+ */
+SHMDEV_API void shmdev_detach(const void *ptr);
+
+/*
+ * Write @handle as text, of letters, digits and '-', into @buf of @size bytes.  Its length
+ * without the NUL, or -errno: ENOSPC it does not fit (nothing is written); EINVAL,
+ * EPROTONOSUPPORT as for shmdev_attach().
+ */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_handle_format(const struct shmdev_handle *handle,
+						     char *buf, size_t size);
+
+/*
+ * Read *@handle from @text, which must be as shmdev_handle_format() wrote it, to the letter.
+ * 0, or -errno, and *@handle is untouched: EINVAL it is not; EPROTONOSUPPORT it is of
+ * another version.
+ */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_handle_parse(const char *text,
+						    struct shmdev_handle *handle);
+
+/* The other side can read only, and, if it is another user, get no more than that. */
+#define SHMDEV_SEND_RDONLY	(1U << 0)
+
+/*
+ * Send the memory at @ptr, as of shmdev_export(), through the connected unix(7) socket
+ * @sock, by a descriptor.  Takes no /proc (with SHMDEV_SEND_RDONLY, memfds do), crosses
+ * namespaces and users, and what is under way keeps the memory.  Waits if @sock does.
+ *
+ * 0, or -errno: ENOENT as there; EINVAL @flags; EAGAIN @sock would have to wait and is
+ * non-blocking; what sendmsg(2) gives (no SIGPIPE comes with EPIPE).
+ */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_send(int sock, const void *ptr, unsigned int flags);
+
+/*
+ * Receive what shmdev_send() sent next through @sock, attach it as shmdev_attach() does,
+ * and store its size in *@size unless @size is NULL.
+ *
+ * NULL + errno: ENODATA the other side has closed; EAGAIN nothing there, and @sock is
+ * non-blocking; EBADMSG not from shmdev_send(), and it is lost; EPROTONOSUPPORT from
+ * that of a later version; EINVAL not of a region; EMFILE; ENOMEM; what recvmsg(2) gives.
+ */
+SHMDEV_API SHMDEV_NODISCARD void *shmdev_recv(int sock, size_t *size);
+
 /* --- Fills and drains: files into shared memory, and back ------------------- */
 
 /* Read from, or write to, where the descriptor stands (and move it), as read(2) does. */

@@ -86,15 +86,31 @@ int backend_of(int fd, const struct stat *st)
 	return -EINVAL;
 }
 
-int backing_open(int fd, size_t size, enum shmdev_backend backend, struct backing *backing)
+/* A descriptor of our own of the file @fd, for reading alone if @readonly. */
+static int descriptor_own(int fd, enum shmdev_backend backend, bool readonly)
+{
+	int flags, own;
+
+	if (readonly) {
+		flags = fcntl(fd, F_GETFL);
+		if (flags < 0)
+			return -errno;
+		if ((flags & O_ACCMODE) != O_RDONLY)
+			return backends[backend]->reopen(fd);
+	}
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return own < 0 ? -errno : own;
+}
+
+int backing_open(int fd, size_t size, enum shmdev_backend backend, bool readonly,
+		 struct backing *backing)
 {
 	int err;
 
-	backing->backend = backend;
-	backing->size = size;
-	backing->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	*backing = (struct backing){ .backend = backend, .size = size, .readonly = readonly };
+	backing->fd = descriptor_own(fd, backend, readonly);
 	if (backing->fd < 0)
-		return -errno;
+		return backing->fd;
 	err = backends[backend]->map(backing);
 	if (err)
 		close(backing->fd);
@@ -105,6 +121,60 @@ void backing_drop(const struct backing *backing)
 {
 	munmap(backing->addr, backing->size);
 	close(backing->fd);
+}
+
+int backing_seal(struct backing *backing, bool future)
+{
+	const struct backend_ops *ops = backends[backing->backend];
+	struct backing readable = *backing;
+	int err, again;
+
+	if (future || backing->readonly)
+		return ops->seal(backing->fd, future);
+
+	readable.readonly = true;
+	readable.fd = ops->reopen(backing->fd);
+	if (readable.fd < 0)
+		return readable.fd;
+	err = ops->map(&readable);
+	if (err)
+		goto close_readable;
+	err = ops->seal(backing->fd, false);
+	if (err)
+		goto map_writable;
+	close(backing->fd);
+	*backing = readable;
+	return 0;
+
+map_writable:
+	again = ops->map(backing);
+	if (again) {
+		/* For want of memory for the mapping itself: then it is as if sealed. */
+		close(backing->fd);
+		*backing = readable;
+		return again;
+	}
+close_readable:
+	close(readable.fd);
+	return err;
+}
+
+int backing_reopen(const struct backing *backing)
+{
+	return backends[backing->backend]->reopen(backing->fd);
+}
+
+int backing_export(const struct backing *backing, unsigned char token[TOKEN_SIZE])
+{
+	const struct backend_ops *ops = backends[backing->backend];
+
+	return ops->export ? ops->export(backing->fd, token) : -EOPNOTSUPP;
+}
+
+int backing_attach(const unsigned char token[TOKEN_SIZE], bool readonly)
+{
+	/* There is one kind of tokens. */
+	return device_backend.attach(token, readonly);
 }
 
 int backend_next(void)
@@ -170,9 +240,20 @@ int round_size(size_t size, size_t unit, size_t *rounded)
 	return 0;
 }
 
-void *map_aligned(int fd, size_t size, size_t align)
+int reopen_by_proc(int fd)
 {
-	const int access = PROT_READ | PROT_WRITE;
+	char path[32];
+	int again;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	if (again >= 0)
+		return again;
+	return errno == ENOENT || errno == ENOTDIR ? -EOPNOTSUPP : -errno;
+}
+
+void *map_aligned(int fd, size_t size, size_t align, int access)
+{
 	char *reserved, *start, *addr;
 	size_t before, after;
 

@@ -5,11 +5,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "shmdev.h"
 
 #define HUGE_SIZE	((size_t)2 << 20)
+#define TOKEN_SIZE	16
 
 /* A descriptor and a mapping of all of its file; the holder owns both. */
 struct backing {
@@ -17,6 +19,7 @@ struct backing {
 	void *addr;
 	size_t size;
 	enum shmdev_backend backend;
+	bool readonly;		/* so is the descriptor */
 };
 
 /* A sentence for a person, written into a buffer of any size. */
@@ -40,8 +43,24 @@ struct backend_ops {
 	/* Whether the file that @fd, of which @st tells, is one of this backend's. */
 	bool (*owns)(int fd, const struct stat *st);
 
-	/* Map @backing->size bytes of @backing->fd.  0 or -errno. */
+	/*
+	 * Map @backing->size bytes of @backing->fd: over what is at @backing->addr or, if
+	 * that is NULL, anywhere.  0 or -errno.
+	 */
 	int (*map)(struct backing *backing);
+
+	/* A descriptor of the file @fd that is open for reading alone, or -errno. */
+	int (*reopen)(int fd);
+
+	/* No writing to the file @fd, or only by mappings that exist.  0 or -errno. */
+	int (*seal)(int fd, bool future);
+
+	/*
+	 * A token by which other processes get the file @fd, and the way back: a
+	 * descriptor, or -errno.  NULL where there are none.
+	 */
+	int (*export)(int fd, unsigned char token[TOKEN_SIZE]);
+	int (*attach)(const unsigned char token[TOKEN_SIZE], bool readonly);
 };
 
 extern const struct backend_ops device_backend;
@@ -58,8 +77,23 @@ int backing_create_by(enum shmdev_backend backend, size_t size, struct backing *
 /* Which backend the file that @fd, of which @st tells, is of; -EINVAL if of none. */
 int backend_of(int fd, const struct stat *st);
 
-/* Map @size bytes, all, of the region @fd of @backend; on a descriptor of our own. */
-int backing_open(int fd, size_t size, enum shmdev_backend backend, struct backing *backing);
+/*
+ * Map @size bytes, all, of the region @fd of @backend; on a descriptor of our own, which
+ * with @readonly is open for reading alone, whatever @fd is.
+ */
+int backing_open(int fd, size_t size, enum shmdev_backend backend, bool readonly,
+		 struct backing *backing);
+
+/*
+ * Seal it.  Without @future the mapping is made one for reading first, at the same place,
+ * and stays that if it went well.  0 or -errno.
+ */
+int backing_seal(struct backing *backing, bool future);
+
+/* As the operations say; -EOPNOTSUPP where there are no tokens. */
+int backing_reopen(const struct backing *backing);
+int backing_export(const struct backing *backing, unsigned char token[TOKEN_SIZE]);
+int backing_attach(const unsigned char token[TOKEN_SIZE], bool readonly);
 
 void backing_drop(const struct backing *backing);
 
@@ -72,8 +106,17 @@ size_t backend_page_size(enum shmdev_backend backend);
 /* @size rounded up to a multiple of @unit, a power of two.  0 or -ENOMEM. */
 int round_size(size_t size, size_t unit, size_t *rounded);
 
-/* Map @size bytes of @fd, shared, at a multiple of @align; NULL + errno. */
-void *map_aligned(int fd, size_t size, size_t align);
+/* Map @size bytes of @fd, shared, with @access, at a multiple of @align; NULL + errno. */
+void *map_aligned(int fd, size_t size, size_t align, int access);
+
+/* What a mapping of @backing is to allow. */
+static inline int backing_access(const struct backing *backing)
+{
+	return backing->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
+}
+
+/* reopen() by way of /proc/self/fd. */
+int reopen_by_proc(int fd);
 
 void reason_set(const struct reason *why, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

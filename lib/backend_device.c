@@ -51,11 +51,12 @@ static int device_map(struct backing *backing)
 	 * The memory is there: populating only writes page table entries, one for
 	 * each huge page, and saves as many faults.
 	 */
-	void *addr = mmap(NULL, backing->size, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_POPULATE, backing->fd, 0);
+	int flags = MAP_SHARED | MAP_POPULATE | (backing->addr ? MAP_FIXED : 0);
+	void *addr = mmap(backing->addr, backing->size, backing_access(backing), flags,
+			  backing->fd, 0);
 
 	if (addr == MAP_FAILED)
-		return -errno;
+		return errno == EPERM ? -EACCES : -errno;
 	backing->addr = addr;
 	return 0;
 }
@@ -74,9 +75,8 @@ static int device_create(size_t size, struct backing *backing)
 	if (err)
 		return err;
 
-	backing->backend = SHMDEV_BACKEND_DEVICE;
-	backing->fd = fd;
-	backing->size = alloc.size;
+	*backing = (struct backing){ .backend = SHMDEV_BACKEND_DEVICE, .fd = fd,
+				     .size = alloc.size };
 	err = device_map(backing);
 	if (err)
 		close(fd);
@@ -132,6 +132,57 @@ static bool device_owns(int fd, const struct stat *st)
 	       (unsigned long)fs.f_type == SHMDEV_MAGIC;
 }
 
+static int device_export(int fd, unsigned char token[TOKEN_SIZE])
+{
+	struct shmdev_export export = { 0 };
+
+	if (ioctl(fd, SHMDEV_IOC_EXPORT, &export) < 0)
+		return device_errno(errno);
+	memcpy(token, export.token, TOKEN_SIZE);
+	return 0;
+}
+
+static int device_attach(const unsigned char token[TOKEN_SIZE], bool readonly)
+{
+	struct shmdev_attach attach = { .flags = readonly ? SHMDEV_ATTACH_RDONLY : 0 };
+	int device, fd;
+
+	memcpy(attach.token, token, TOKEN_SIZE);
+	device = device_open();
+	if (device < 0)
+		return device_errno(-device);
+	fd = ioctl(device, SHMDEV_IOC_ATTACH, &attach);
+	if (fd < 0)	/* here ENOENT is no missing file, but a token of nothing */
+		fd = errno == ENOENT ? -ENOENT : device_errno(errno);
+	close(device);
+	return fd;
+}
+
+static int device_reopen(int fd)
+{
+	unsigned char token[TOKEN_SIZE];
+	int err = device_export(fd, token);
+
+	return err ? err : device_attach(token, true);
+}
+
+static int device_seal(int fd, bool future)
+{
+	struct shmdev_seal seal = {
+		.seals = future ? SHMDEV_SEAL_FUTURE_WRITE : SHMDEV_SEAL_WRITE,
+	};
+	struct shmdev_stat stat = { 0 };
+
+	if (!ioctl(fd, SHMDEV_IOC_SEAL, &seal))
+		return 0;
+	if (errno != EPERM)
+		return device_errno(errno);
+	/* Open for reading alone; but it may be what was asked for already. */
+	if (ioctl(fd, SHMDEV_IOC_STAT, &stat))
+		return device_errno(errno);
+	return stat.seals & seal.seals ? 0 : -EACCES;
+}
+
 const struct backend_ops device_backend = {
 	.name = "device",
 	.page_size = HUGE_SIZE,
@@ -139,4 +190,8 @@ const struct backend_ops device_backend = {
 	.probe = device_probe,
 	.owns = device_owns,
 	.map = device_map,
+	.reopen = device_reopen,
+	.seal = device_seal,
+	.export = device_export,
+	.attach = device_attach,
 };

@@ -2,9 +2,10 @@
 /*
  * Regions of memfds: of reserved huge pages, of transparent ones, of base pages.
  *
- * A memfd of ours is sealed against growing and shrinking, and against more seals,
- * as soon as it has its size: nobody who gets its descriptor can truncate it under
- * the others' feet, which would end in SIGBUS, or forbid them to write.
+ * A memfd of ours is sealed against growing and shrinking as soon as it has its size:
+ * nobody who gets its descriptor can truncate it under the others' feet, which would end
+ * in SIGBUS.  Seals against writing can be added, by whoever has a descriptor that is
+ * open for writing: they do not touch the mappings that exist.
  *
  * Its memory is zeroed by the kernel at first touch, and so it is not populated
  * here: that would be to zero all of it now.
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -72,7 +74,11 @@ static int memfd_make(size_t size, unsigned int flags)
 		err = errno == EINVAL || errno == EFBIG ? -ENOMEM : -errno;
 		goto close_fd;
 	}
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+	/*
+	 * A memfd is made with mode 0777: then who is given a descriptor for reading
+	 * alone, be it another user, could open it again for writing.
+	 */
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) || fchmod(fd, 0600)) {
 		err = -errno;
 		goto close_fd;
 	}
@@ -92,7 +98,14 @@ static int memfd_map(struct backing *backing)
 	 * Without MAP_NORESERVE, so that huge pages are reserved here or not to be
 	 * had, and a touch finds one.
 	 */
-	addr = map_aligned(backing->fd, backing->size, thp ? HUGE_SIZE : 0);
+	if (backing->addr) {
+		addr = mmap(backing->addr, backing->size, backing_access(backing),
+			    MAP_SHARED | MAP_FIXED, backing->fd, 0);
+		addr = addr == MAP_FAILED ? NULL : addr;
+	} else {
+		addr = map_aligned(backing->fd, backing->size, thp ? HUGE_SIZE : 0,
+				   backing_access(backing));
+	}
 	if (!addr)
 		return errno == EPERM ? -EACCES : -errno;
 
@@ -110,17 +123,33 @@ static int memfd_backing(size_t size, size_t unit, unsigned int flags,
 {
 	int err;
 
+	*backing = (struct backing){ .backend = backend };
 	err = round_size(size, unit, &backing->size);
 	if (err)
 		return err;
 	backing->fd = memfd_make(backing->size, flags);
 	if (backing->fd < 0)
 		return backing->fd;
-	backing->backend = backend;
 	err = memfd_map(backing);
 	if (err)
 		close(backing->fd);
 	return err;
+}
+
+static int memfd_seal(int fd, bool future)
+{
+	int seal = future ? F_SEAL_FUTURE_WRITE : F_SEAL_WRITE;
+	int seals;
+
+	if (!fcntl(fd, F_ADD_SEALS, seal))
+		return 0;
+	if (errno == EINVAL)		/* one that this kernel does not know */
+		return -EOPNOTSUPP;
+	if (errno != EPERM)
+		return -errno;
+	/* Open for reading alone; but it may be what was asked for already. */
+	seals = fcntl(fd, F_GET_SEALS);
+	return seals >= 0 && seals & seal ? 0 : -EACCES;
 }
 
 /* Whether a memfd can be made at all, and if not, why. */
@@ -233,6 +262,8 @@ const struct backend_ops hugetlb_backend = {
 	.probe = hugetlb_probe,
 	.owns = hugetlb_owns,
 	.map = memfd_map,
+	.reopen = reopen_by_proc,
+	.seal = memfd_seal,
 };
 
 /* --- transparent huge pages --------------------------------------------------- */
@@ -343,6 +374,8 @@ const struct backend_ops thp_backend = {
 	.probe = thp_probe,
 	.owns = thp_owns,
 	.map = memfd_map,
+	.reopen = reopen_by_proc,
+	.seal = memfd_seal,
 };
 
 /* --- base pages ------------------------------------------------------------- */
@@ -369,4 +402,6 @@ const struct backend_ops memfd_backend = {
 	.probe = memfd_probe,
 	.owns = memfd_owns,
 	.map = memfd_map,
+	.reopen = reopen_by_proc,
+	.seal = memfd_seal,
 };

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "heap.h"
+#include "process.h"
 #include "region.h"
 #include "ring.h"
 
@@ -67,6 +68,7 @@ static void after_fork_parent(void)
 static void after_fork_child(void)
 {
 	ring_fork_child();
+	process_fork_child();
 	region_fork_child();
 	heap_fork_child();
 

@@ -745,7 +745,29 @@ void shm_free(void *ptr)
 	errno = err;
 }
 
-struct shmdev_region *shmdev_block_share(const void *ptr, size_t *offset)
+bool heap_knows(const void *addr)
+{
+	bool known;
+
+	pthread_mutex_lock(&heap.lock);
+	known = addrmap_find(&heap.arenas, addr);
+	pthread_mutex_unlock(&heap.lock);
+	return known;
+}
+
+bool heap_shares(const void *addr)
+{
+	struct arena *arena;
+	bool shared;
+
+	pthread_mutex_lock(&heap.lock);
+	arena = addrmap_find(&heap.arenas, addr);
+	shared = arena && arena_is_shared(arena);
+	pthread_mutex_unlock(&heap.lock);
+	return shared;
+}
+
+struct shmdev_region *heap_share(const void *ptr, size_t *offset, size_t *left)
 {
 	struct shmdev_region *region = NULL;
 	struct chunk *chunk;
@@ -756,8 +778,17 @@ struct shmdev_region *shmdev_block_share(const void *ptr, size_t *offset)
 		chunk->block.epoch = EPOCH_KNOWN;
 		region = shmdev_region_ref(chunk->arena->region);
 		*offset = (const char *)ptr - chunk->arena->base;
+		*left = chunk->block.size - ((const char *)ptr - chunk_addr(chunk));
 	}
 	pthread_mutex_unlock(&heap.lock);
+
+	return region;
+}
+
+struct shmdev_region *shmdev_block_share(const void *ptr, size_t *offset)
+{
+	size_t left;
+	struct shmdev_region *region = heap_share(ptr, offset, &left);
 
 	if (!region)
 		errno = ENOENT;

@@ -46,7 +46,7 @@ static int request_check(const struct shmdev_path *req)
 		return -EINVAL;
 	if (!req->path)
 		return -EFAULT;
-	if (req->len && !memory_is_ours(req->dst, req->len, &region, &backend))
+	if (req->len && !memory_is_ours(req->dst, req->len, true, &region, &backend))
 		return -EFAULT;
 	return 0;
 }

@@ -12,11 +12,13 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "addrmap.h"
 #include "backend.h"
 #include "fork.h"
+#include "heap.h"
 
 struct shmdev_region {
 	struct backing backing;
@@ -26,8 +28,14 @@ struct shmdev_region {
 	ino_t ino;
 	struct shmdev_region *next_identity;
 
+	/* By which others get it, once it was asked for or used; else 0.  Locked. */
+	unsigned char token[TOKEN_SIZE];
+
 	unsigned long refs;		/* atomic */
+	unsigned long attached;		/* how many of them are attachments; locked */
 };
+
+static const unsigned char no_token[TOKEN_SIZE];
 
 #define IDENTITIES	256
 
@@ -45,16 +53,20 @@ static struct shmdev_region **identity_slot(ino_t ino)
 	return &table.by_identity[ino % IDENTITIES];
 }
 
-/* The region that @st tells of, with a reference, or NULL.  Locked. */
-static struct shmdev_region *table_find(const struct stat *st)
+/*
+ * The region of @identity, with a reference, or NULL.  What can be written and what
+ * can only be read are two mappings.  Locked.
+ */
+static struct shmdev_region *table_find(const struct region_identity *identity, bool readonly)
 {
 	struct shmdev_region *region;
 
-	for (region = *identity_slot(st->st_ino); region; region = region->next_identity) {
-		if (region->ino != st->st_ino || region->dev != st->st_dev)
+	for (region = *identity_slot(identity->ino); region; region = region->next_identity) {
+		if (region->ino != identity->ino || region->dev != identity->dev)
 			continue;
 		/* The size cannot change.  Inode numbers of 32 bits can come round. */
-		if (region->backing.size != (size_t)st->st_size)
+		if (region->backing.size != identity->size ||
+		    region->backing.readonly != readonly)
 			continue;
 		__atomic_add_fetch(&region->refs, 1, __ATOMIC_RELAXED);
 		return region;
@@ -134,14 +146,15 @@ free_region:
  * Map what @fd is, unless it is mapped.  All under the lock: two threads that open
  * one region at a time must get one mapping.
  */
-static int region_open(int fd, const struct stat *st, enum shmdev_backend backend,
+static int region_open(int fd, const struct region_identity *identity,
+		       enum shmdev_backend backend, bool readonly, bool attach,
 		       struct shmdev_region **found)
 {
 	struct shmdev_region *region;
 	int err = 0;
 
 	pthread_mutex_lock(&table.lock);
-	region = table_find(st);
+	region = table_find(identity, readonly);
 	if (region)
 		goto unlock;
 
@@ -150,11 +163,11 @@ static int region_open(int fd, const struct stat *st, enum shmdev_backend backen
 		err = -ENOMEM;
 		goto unlock;
 	}
-	err = backing_open(fd, st->st_size, backend, &region->backing);
+	err = backing_open(fd, identity->size, backend, readonly, &region->backing);
 	if (err)
 		goto free_region;
-	region->dev = st->st_dev;
-	region->ino = st->st_ino;
+	region->dev = identity->dev;
+	region->ino = identity->ino;
 	region->refs = 1;
 	err = table_insert(region);
 	if (err)
@@ -166,10 +179,32 @@ drop_backing:
 free_region:
 	free(region);
 unlock:
-	pthread_mutex_unlock(&table.lock);
-	if (!err)
+	if (!err) {
+		region->attached += attach;
+		if (memcmp(identity->token, no_token, TOKEN_SIZE))
+			memcpy(region->token, identity->token, TOKEN_SIZE);
 		*found = region;
+	}
+	pthread_mutex_unlock(&table.lock);
 	return err;
+}
+
+/* Open what @fd, of which @st tells, is, having made sure that it is one of ours. */
+static int region_open_checked(int fd, const struct stat *st, bool readonly, bool attach,
+			       const unsigned char token[TOKEN_SIZE],
+			       struct shmdev_region **region)
+{
+	struct region_identity identity = {
+		.dev = st->st_dev, .ino = st->st_ino, .size = st->st_size,
+	};
+	int backend = st->st_size > 0 ? backend_of(fd, st) : -EINVAL;
+
+	if (backend < 0)
+		return backend;
+	if (!readonly && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
+		return -EACCES;
+	memcpy(identity.token, token, TOKEN_SIZE);
+	return region_open(fd, &identity, backend, readonly, attach, region);
 }
 
 void region_put(struct shmdev_region *region)
@@ -194,7 +229,8 @@ void region_put(struct shmdev_region *region)
 	free(region);
 }
 
-const void *region_around(const void *addr, size_t len, enum shmdev_backend *backend)
+const void *region_around(const void *addr, size_t len, bool write,
+			  enum shmdev_backend *backend)
 {
 	struct shmdev_region *region;
 
@@ -203,9 +239,110 @@ const void *region_around(const void *addr, size_t len, enum shmdev_backend *bac
 	if (region && len > region->backing.size -
 			    (size_t)((const char *)addr - (const char *)region->backing.addr))
 		region = NULL;
+	if (region && write && region->backing.readonly)
+		region = NULL;
 	if (region)
 		*backend = region->backing.backend;
 	pthread_mutex_unlock(&table.lock);
+	return region;
+}
+
+struct shmdev_region *region_at(const void *addr)
+{
+	struct shmdev_region *region;
+
+	pthread_mutex_lock(&table.lock);
+	region = addrmap_find(&table.by_address, addr);
+	if (region)
+		__atomic_add_fetch(&region->refs, 1, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&table.lock);
+	return region;
+}
+
+int region_export(struct shmdev_region *region, struct region_identity *identity)
+{
+	unsigned char token[TOKEN_SIZE];
+	bool known;
+	int err;
+
+	identity->dev = region->dev;
+	identity->ino = region->ino;
+	identity->size = region->backing.size;
+
+	pthread_mutex_lock(&table.lock);
+	memcpy(token, region->token, TOKEN_SIZE);
+	pthread_mutex_unlock(&table.lock);
+	known = memcmp(token, no_token, TOKEN_SIZE);
+	if (!known) {
+		err = backing_export(&region->backing, token);
+		if (err && err != -EOPNOTSUPP)
+			return err;
+		known = !err;
+	}
+	if (!known)
+		memset(token, 0, TOKEN_SIZE);
+	memcpy(identity->token, token, TOKEN_SIZE);
+
+	/* One region has one token: who comes second stores the same. */
+	pthread_mutex_lock(&table.lock);
+	memcpy(region->token, token, TOKEN_SIZE);
+	pthread_mutex_unlock(&table.lock);
+	return 0;
+}
+
+struct shmdev_region *region_attach_known(const struct region_identity *identity, bool readonly)
+{
+	struct shmdev_region *region;
+
+	pthread_mutex_lock(&table.lock);
+	region = table_find(identity, readonly);
+	/* The token tells it from one of the same inode number that is gone. */
+	if (region && memcmp(region->token, identity->token, TOKEN_SIZE)) {
+		__atomic_sub_fetch(&region->refs, 1, __ATOMIC_RELAXED);
+		region = NULL;
+	}
+	if (region)
+		region->attached++;
+	pthread_mutex_unlock(&table.lock);
+	return region;
+}
+
+int region_attach(int fd, bool readonly, const struct region_identity *identity,
+		  struct shmdev_region **region)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (st.st_dev != identity->dev || st.st_ino != identity->ino ||
+	    (uint64_t)st.st_size != identity->size)
+		return -ENOENT;
+	return region_open_checked(fd, &st, readonly, true, identity->token, region);
+}
+
+int region_reopen(const struct shmdev_region *region)
+{
+	int fd;
+
+	if (!region->backing.readonly)
+		return backing_reopen(&region->backing);
+	fd = fcntl(region->backing.fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+bool region_detach(const void *addr)
+{
+	struct shmdev_region *region;
+
+	pthread_mutex_lock(&table.lock);
+	region = addrmap_find(&table.by_address, addr);
+	if (region && !region->attached)
+		region = NULL;
+	if (region)
+		region->attached--;
+	pthread_mutex_unlock(&table.lock);
+	if (region)
+		region_put(region);
 	return region;
 }
 
@@ -249,11 +386,11 @@ struct shmdev_region *shmdev_region_create(size_t size, unsigned int flags)
 	return region;
 }
 
-struct shmdev_region *shmdev_region_open(int fd)
+static struct shmdev_region *region_open_as(int fd, bool readonly)
 {
 	struct shmdev_region *region = NULL;
 	struct stat st;
-	int flags, backend, err;
+	int flags, err;
 
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fstat(fd, &st))
@@ -263,22 +400,61 @@ struct shmdev_region *shmdev_region_open(int fd)
 		return NULL;
 	}
 
-	backend = st.st_size > 0 ? backend_of(fd, &st) : -EINVAL;
-	if (backend < 0)
-		err = backend;
-	else if ((flags & O_ACCMODE) != O_RDWR)
-		err = -EACCES;
-	else
-		err = fork_init();
-
+	err = fork_init();
 	if (!err) {
 		fork_gate_enter();
-		err = region_open(fd, &st, backend, &region);
+		err = region_open_checked(fd, &st, readonly, false, no_token, &region);
 		fork_gate_leave();
 	}
 	if (err)
 		errno = -err;
 	return region;
+}
+
+struct shmdev_region *shmdev_region_open(int fd)
+{
+	return region_open_as(fd, false);
+}
+
+struct shmdev_region *shmdev_region_open_rdonly(int fd)
+{
+	return region_open_as(fd, true);
+}
+
+/*
+ * The lock keeps others from finding the region, to map it anew or to fill it, while it
+ * changes from one kind to the other.
+ */
+static int region_seal(struct shmdev_region *region, bool future)
+{
+	int err;
+
+	pthread_mutex_lock(&table.lock);
+	err = backing_seal(&region->backing, future);
+	pthread_mutex_unlock(&table.lock);
+	return err;
+}
+
+int shmdev_region_seal(struct shmdev_region *region, unsigned int flags)
+{
+	int err;
+
+	if (flags & ~SHMDEV_SEAL_FUTURE)
+		return -EINVAL;
+	if (heap_shares(region->backing.addr))
+		return -EPERM;
+	err = fork_init();
+	if (err)
+		return err;
+	fork_gate_enter();
+	err = region_seal(region, flags & SHMDEV_SEAL_FUTURE);
+	fork_gate_leave();
+	return err;
+}
+
+int shmdev_region_rdonly(const struct shmdev_region *region)
+{
+	return region->backing.readonly;
 }
 
 struct shmdev_region *shmdev_region_ref(struct shmdev_region *region)

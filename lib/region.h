@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend.h"
 #include "shmdev.h"
 
 /* shmdev_region_create() and _unref() for callers that are behind the gate. */
@@ -15,9 +16,39 @@ void region_put(struct shmdev_region *region);
 
 /*
  * The one mapped region that all of [@addr, @addr + @len) lies in, and its backend;
- * NULL if there is none.  No reference: to compare, not to look into.
+ * NULL if there is none, or with @write if it can only be read.  No reference: to
+ * compare, not to look into.
  */
-const void *region_around(const void *addr, size_t len, enum shmdev_backend *backend);
+const void *region_around(const void *addr, size_t len, bool write,
+			  enum shmdev_backend *backend);
+
+/* What file a region is: the same in every process of a machine. */
+struct region_identity {
+	uint64_t dev, ino, size;
+	/* Its token; all zero where there is none, or none is known. */
+	unsigned char token[TOKEN_SIZE];
+};
+
+/* The region that @addr lies in, with a reference, or NULL. */
+struct shmdev_region *region_at(const void *addr);
+
+/* What another process needs to know of @region.  0 or -errno. */
+int region_export(struct shmdev_region *region, struct region_identity *identity);
+
+/*
+ * Attach the region of @identity if this process has it, or the file @fd, which is it.
+ * Gives a reference that region_detach() takes back.  NULL or -errno: nothing attached.
+ */
+struct shmdev_region *region_attach_known(const struct region_identity *identity,
+					  bool readonly);
+int region_attach(int fd, bool readonly, const struct region_identity *identity,
+		  struct shmdev_region **region);
+
+/* A descriptor of @region that is open for reading alone, or -errno. */
+int region_reopen(const struct shmdev_region *region);
+
+/* False: @addr is in no region that was attached and not detached since. */
+bool region_detach(const void *addr);
 
 void region_count(uint64_t *regions, uint64_t *bytes);
 

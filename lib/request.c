@@ -11,10 +11,10 @@
 #include "heap.h"
 #include "region.h"
 
-bool memory_is_ours(const void *memory, size_t len, const void **region,
+bool memory_is_ours(const void *memory, size_t len, bool write, const void **region,
 		    enum shmdev_backend *backend)
 {
-	*region = region_around(memory, len, backend);
+	*region = region_around(memory, len, write, backend);
 	return *region && heap_check_range(memory, len);
 }
 
@@ -47,7 +47,7 @@ static int request_check(const struct transfer *req, struct batch *batch)
 		return -EINVAL;
 	if (!req->len)
 		return 0;
-	if (!memory_is_ours(req->memory, req->len, &region, &backend))
+	if (!memory_is_ours(req->memory, req->len, batch->direction == FILL, &region, &backend))
 		return -EFAULT;
 	if (req->offset == SHM_FILL_CURRENT)
 		return 0;

@@ -7,8 +7,11 @@
 
 #include "piece.h"
 
-/* Whether requests may name [@memory, @memory + @len), and of what region and backend. */
-bool memory_is_ours(const void *memory, size_t len, const void **region,
+/*
+ * Whether requests may name [@memory, @memory + @len), with @write to store there, and of
+ * what region and backend it is.
+ */
+bool memory_is_ours(const void *memory, size_t len, bool write, const void **region,
 		    enum shmdev_backend *backend);
 
 /* Sort the good ones of @reqs into @batch, which has room for all of them. */

@@ -19,7 +19,7 @@ $(O)/tests/lib/%: $(O)/tests/lib/obj/%.o $(O)/tests/lib/obj/util.o $(O)/lib/libs
 		-Wl,-rpath,'$$ORIGIN/../../lib' $(LDFLAGS)
 
 # With the static one, and between it and all that it calls.
-LIBTEST_WRAPPED := calloc reallocarray mmap memfd_create ftruncate fstat fstatfs fcntl open \
+LIBTEST_WRAPPED := calloc reallocarray mmap memfd_create ftruncate fstat fstatfs fcntl open openat \
 		   read ioctl poll pthread_atfork pthread_create eventfd \
 		   io_uring_queue_init_params io_uring_register_buffers \
 		   io_uring_submit_and_wait
@@ -34,7 +34,11 @@ $(LIBTEST_SCRIPTS:%=$(O)/tests/lib/%): $(O)/tests/lib/%: tests/lib/%.sh
 # What the scripts look at.
 $(O)/tests/lib/abi: $(O)/lib/libshmdev.so $(O)/lib/libshmdev.a \
 		$(O)/tests/lib/obj/shmdev.h $(O)/tests/lib/obj/shmdev.map
-$(O)/tests/lib/examples: $(LIB_EXAMPLES)
+$(O)/tests/lib/examples: $(LIB_EXAMPLES) $(LIB_MAN) \
+	$(patsubst lib/examples/%,$(O)/tests/lib/obj/examples/%,$(wildcard lib/examples/*.c))
+$(O)/tests/lib/obj/examples/%: lib/examples/%
+	@mkdir -p $(@D)
+	install -m 644 $< $@
 $(O)/tests/lib/man: $(LIB_MAN) $(O)/tests/lib/obj/shmdev.h
 
 # The library as it would be installed, in a place of its own.
@@ -69,3 +73,8 @@ fuzz:
 		-o $(O)/fuzz/fuzz_fill tests/lib/fuzz_fill.c tests/lib/util.c \
 		$(O)/fuzz/lib/libshmdev.a $(LIB_LIBS)
 	$(O)/fuzz/fuzz_fill -max_total_time=$(FUZZ_TIME) -max_len=400 $(O)/fuzz/corpus
+	@mkdir -p $(O)/fuzz/corpus_handle
+	clang $(ALL_CFLAGS) -DFUZZER -O1 -fsanitize=address,undefined,fuzzer -pthread \
+		-o $(O)/fuzz/fuzz_handle tests/lib/fuzz_handle.c tests/lib/util.c \
+		$(O)/fuzz/lib/libshmdev.a $(LIB_LIBS)
+	$(O)/fuzz/fuzz_handle -max_total_time=$(FUZZ_TIME) -max_len=400 $(O)/fuzz/corpus_handle

@@ -1,21 +1,56 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 #
-# The examples run as printed.
+# The examples run as printed, and are printed in the manual as they are.
 set -u
 
 here=$(dirname "$(readlink -f "$0")")
+examples=$here/../../lib/examples
+pages=$here/../../lib/man
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+count=0
+failed=0
 
-echo 1..1
+result() {	# <name> <said> <wanted>
+	count=$((count + 1))
+	if [ "$2" = "$3" ]; then
+		echo "ok $count $1"
+	else
+		echo "$2" | sed 's/^/# /'
+		echo "not ok $count $1"
+		failed=1
+	fi
+}
+
+echo 1..5
+
 printf 'Hello, shared memory.\n' > "$work/text"
-said=$("$here/../../lib/examples/hello" "$work/text" 2>&1)
-status=$?
-if [ $status -eq 0 ] && [ "$said" = "22 bytes: HELLO, SHARED MEMORY." ]; then
-	echo "ok 1 hello"
-else
-	echo "# status $status: $said"
-	echo "not ok 1 hello"
-	exit 1
-fi
+said=$("$examples/hello" "$work/text" 2>&1)
+result hello "$said" '22 bytes: HELLO, SHARED MEMORY.'
+
+# Two processes that know nothing of each other but the text.
+mkfifo "$work/go"
+"$examples/share" < "$work/go" > "$work/said" &
+exec 3> "$work/go"
+while ! grep -q '^shmdev1-' "$work/said" && kill -0 $!; do
+	sleep 0.01
+done
+"$examples/share" "$(cat "$work/said")"
+exec 3>&-
+wait $!
+result share "$(sed 1d "$work/said")" 'Hello from over there.'
+
+said=$("$examples/send" 2>&1)
+result send "$said" '1048576 bytes: It was under way when its maker ended.'
+
+for name in share send; do
+	case $name in
+	share)	page=shmdev_export ;;
+	*)	page=shmdev_send ;;
+	esac
+	sed -n '/^\.EX/,/^\.EE/p' "$pages/$page.3" | sed '1d;$d;s/\\e/\\/g' > "$work/printed"
+	result "${name}_as_printed" \
+		"$(sed 1d "$here/obj/examples/$name.c" | diff - "$work/printed")" ''
+done
+exit $failed

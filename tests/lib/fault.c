@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "tap.h"
@@ -22,14 +23,14 @@
 
 enum function {
 	F_CALLOC, F_REALLOCARRAY, F_MMAP, F_MEMFD_CREATE, F_FTRUNCATE, F_FSTAT, F_FSTATFS,
-	F_FCNTL, F_OPEN, F_READ, F_IOCTL, F_POLL, F_PTHREAD_ATFORK, F_PTHREAD_CREATE, F_EVENTFD,
+	F_FCNTL, F_OPEN, F_OPENAT, F_READ, F_IOCTL, F_POLL, F_PTHREAD_ATFORK, F_PTHREAD_CREATE, F_EVENTFD,
 	F_RING_INIT, F_RING_REGISTER, F_RING_SUBMIT,
 	F_NR,
 };
 
 static const char *const names[F_NR] = {
 	"calloc", "reallocarray", "mmap", "memfd_create", "ftruncate", "fstat", "fstatfs",
-	"fcntl", "open", "read", "ioctl", "poll", "pthread_atfork", "pthread_create", "eventfd",
+	"fcntl", "open", "openat", "read", "ioctl", "poll", "pthread_atfork", "pthread_create", "eventfd",
 	"io_uring_queue_init_params", "io_uring_register_buffers", "io_uring_submit_and_wait",
 };
 
@@ -133,6 +134,20 @@ int __wrap_open(const char *path, int flags, ...)
 	va_end(args);
 	FAIL_WITH(F_OPEN, EMFILE, -1);
 	return __real_open(path, flags, mode);
+}
+
+int __real_openat(int dir, const char *path, int flags, ...);
+int __wrap_openat(int dir, const char *path, int flags, ...);
+int __wrap_openat(int dir, const char *path, int flags, ...)
+{
+	va_list args;
+	mode_t mode;
+
+	va_start(args, flags);
+	mode = va_arg(args, int);
+	va_end(args);
+	FAIL_WITH(F_OPENAT, EMFILE, -1);
+	return __real_openat(dir, path, flags, mode);
 }
 
 WRAP(ssize_t, read, int fd, void *buffer, size_t len)
@@ -290,6 +305,55 @@ static void fill_blocks(char *block, bool must)
 	close(others[0]);
 }
 
+/* The only thing that is wrong with it is that it could not be looked at. */
+static bool unknown(int error)
+{
+	return error == EINVAL && failed >= 0;
+}
+
+static void hand_on(bool must)
+{
+	struct shmdev_region *region = LIB(shmdev_region_create(3 * MIB, 0));
+	struct shmdev_handle handle;
+	const char *reader;
+	char *received;
+	int pair[2], err;
+
+	if (!wanted(region, must))
+		return;
+	memset(shmdev_region_addr(region), 7, 3 * MIB);
+	err = LIB(shmdev_export(shmdev_region_addr(region), &handle));
+	errno = -err;
+	if (wanted(err ? NULL : region, must)) {
+		reader = LIB(shmdev_attach_rdonly(&handle));
+		if (unknown(errno) || wanted(reader, must)) {
+			CHECK(!reader || is_all(reader, 3 * MIB, 7));
+			LIB((shmdev_detach(reader), 0));
+		}
+	}
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	for (unsigned int flags = 0; flags <= SHMDEV_SEND_RDONLY; flags++) {
+		err = LIB(shmdev_send(pair[0], shmdev_region_addr(region), flags));
+		errno = -err;
+		if (!wanted(err ? NULL : region, must))
+			continue;
+		received = LIB(shmdev_recv(pair[1], NULL));
+		if (!unknown(errno) && wanted(received, must))
+			LIB((shmdev_detach(received), 0));
+	}
+	close(pair[0]);
+	close(pair[1]);
+
+	err = LIB(shmdev_region_seal(region, 0));
+	errno = -err;
+	CHECK_EQ(shmdev_region_rdonly(region), !err);
+	if (!wanted(err ? NULL : region, must))
+		memset(shmdev_region_addr(region), 7, 3 * MIB);
+	CHECK(is_all(shmdev_region_addr(region), 3 * MIB, 7));
+	LIB((shmdev_region_unref(region), 0));
+}
+
 static void program(bool must)
 {
 	struct shmdev_region *region, *opened, *found;
@@ -321,6 +385,7 @@ static void program(bool must)
 		close(fd);
 	}
 
+	hand_on(must);
 	for (int i = 0; i < 40; i++) {
 		small[i] = LIB(shm_alloc(200000));
 		if (wanted(small[i], must)) {

@@ -257,9 +257,8 @@ static void size_cannot_change(void)
 	CHECK_EQ(ftruncate(fd, 0), -1);
 	CHECK_EQ(ftruncate(fd, size / 2), -1);
 	CHECK_EQ(ftruncate(fd, size * 2), -1);
-	/* And nobody can forbid the others to write. */
-	if (shmdev_region_backend(region) != SHMDEV_BACKEND_DEVICE)
-		CHECK_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), -1);
+	/* And nobody can forbid those who have it to write. */
+	CHECK_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
 	memset(shmdev_region_addr(region), 1, size);
 	shmdev_region_unref(region);
 }
