@@ -2,7 +2,7 @@
 
 # --- make bench [B=name], make demo: numbers, side by side -------------------------------
 
-BENCH_TOOLS := $(O)/tests/bench/region $(O)/tests/bench/zero $(O)/tests/bench/fill
+BENCH_TOOLS := $(O)/tests/bench/region $(O)/tests/bench/zero $(O)/tests/bench/fill $(O)/tests/bench/share
 
 all: $(BENCH_TOOLS)
 
