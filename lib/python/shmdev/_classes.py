@@ -4,7 +4,7 @@
 An array of n items of ctype is an instance of a subclass of ctype * n, so that all
 that ctypes does with such an array it does with ours: POINTER arguments, assignment
 to fields of structures, from_buffer.  RawArray (in C) looks into entries for a class
-and asks entry() for one that is not there.
+that it was not asked for lately, and asks entry() for one that is not there.
 """
 
 from __future__ import annotations
@@ -63,6 +63,14 @@ class _Wrapper:
         return _sharing.Wrapper(data)
 
 
+def _reduced(data: Any) -> Any:
+    """What the class that data is of, without us, says to pickle."""
+    for cls in type(data).__mro__:
+        if "__reduce__" in cls.__dict__ and not issubclass(cls, SharedData):
+            return cls.__reduce__(data)
+    raise AssertionError("object has a __reduce__")
+
+
 class SharedData:
     """Base of all ctypes objects whose memory is shared."""
 
@@ -77,15 +85,13 @@ class SharedData:
     # A copy is a ctypes object with memory of its own, as that of any other.
 
     def __copy__(self) -> Any:
-        reduced: Any = super().__reduce__()
-        make, arguments = reduced
+        make, arguments = _reduced(self)
         return make(*arguments)
 
     def __deepcopy__(self, memo: Any) -> Any:
         from copy import deepcopy
 
-        reduced: Any = super().__reduce__()
-        make, arguments = reduced
+        make, arguments = _reduced(self)
         return make(*deepcopy(arguments, memo))
 
 
@@ -235,6 +241,19 @@ def _plain_array(base: Any) -> bool:
     )
 
 
+# The slot of FastArray, in the classes' own dictionaries.
+_FAST = {name: _shmdev.FastArray.__dict__[name] for name in ("__setitem__", "__delitem__")}
+
+
+def _make(base: Any, mixin: Any) -> Any:
+    """A subclass of base and mixin, under base's metaclass and name."""
+    if mixin is not SharedNumbers:
+        return type(base)(base.__name__, (mixin, base), {"__module__": __package__})
+    # ctypes looks for its own class among an array's bases with each element that it
+    # stores, from the front: so ours come behind.
+    return type(base)(base.__name__, (base, mixin), {"__module__": __package__, **_FAST})
+
+
 def entry(ctype: Any, length: Any) -> tuple[type[Any], int, int, bool]:
     """Find or make the class of length items of ctype, or of a single one.
 
@@ -262,7 +281,7 @@ def entry(ctype: Any, length: Any) -> tuple[type[Any], int, int, bool]:
         known = entries.get(key)
         made = known[0]() if known else None
         if made is None:
-            made = type(base)(base.__name__, (mixin, base), {"__module__": __package__})
+            made = _make(base, mixin)
             entries[key] = weakref.ref(made, partial(_forget, key)), size, number, swapped
     return made, size, number, swapped
 

@@ -29,14 +29,77 @@ static int class_unpack(PyObject *entry, struct array_class *class)
 	return 1;
 }
 
-/* The class of arrays of @length items of @ctype. */
-static int class_get(struct module_state *state, PyObject *ctype, PyObject *length,
+static struct recent_class *recent_slot(struct module_state *state, const PyObject *ctype,
+					Py_ssize_t n)
+{
+	size_t hash = (uintptr_t)ctype / 16 + n * 0x9E3779B97F4A7C15u;
+
+	return &state->recent[(hash ^ hash >> 32) % RECENT_CLASSES];
+}
+
+/* A class that was asked for lately: 1 and a reference, 0, or -1 with an exception. */
+static int recent_find(struct module_state *state, const PyObject *ctype, Py_ssize_t n,
+		       struct array_class *class)
+{
+	struct recent_class *recent = recent_slot(state, ctype, n);
+	PyObject *ref = NULL;
+	int alive;
+
+	gil_lock_acquire(&state->recent_lock);
+	if (recent->ref && recent->ctype == ctype && recent->length == n) {
+		ref = Py_NewRef(recent->ref);
+		class->size = recent->size;
+		class->number = recent->number;
+		class->swapped = recent->swapped;
+	}
+	gil_lock_release(&state->recent_lock);
+	if (!ref)
+		return 0;
+	alive = PyWeakref_GetRef(ref, &class->type);
+	Py_DECREF(ref);
+	return alive;
+}
+
+/* 0, or -1 with an exception. */
+static int recent_put(struct module_state *state, const PyObject *ctype, Py_ssize_t n,
+		      const struct array_class *class)
+{
+	struct recent_class *recent = recent_slot(state, ctype, n);
+	PyObject *ref = PyWeakref_NewRef(class->type, NULL), *old;
+
+	if (!ref)
+		return -1;
+	gil_lock_acquire(&state->recent_lock);
+	old = recent->ref;
+	*recent = (struct recent_class){
+		.ctype = ctype,
+		.length = n,
+		.ref = ref,
+		.size = class->size,
+		.number = class->number,
+		.swapped = class->swapped,
+	};
+	gil_lock_release(&state->recent_lock);
+	Py_XDECREF(old);
+	return 0;
+}
+
+/*
+ * The class of arrays of @n items of @ctype.  A recent one that is alive is the right
+ * one, as the class keeps its ctype.
+ */
+static int class_get(struct module_state *state, PyObject *ctype, Py_ssize_t n,
 		     struct array_class *class)
 {
-	PyObject *key, *entry;
-	int known;
+	int known = recent_find(state, ctype, n, class);
+	PyObject *length, *key = NULL, *entry;
 
-	key = PyTuple_Pack(2, ctype, length);
+	if (known)
+		return known < 0 ? -1 : 0;
+	length = PyLong_FromSsize_t(n);
+	if (length)
+		key = PyTuple_Pack(2, ctype, length);
+	Py_XDECREF(length);
 	if (!key)
 		return -1;
 	known = PyDict_GetItemRef(state->classes, key, &entry);
@@ -50,15 +113,79 @@ static int class_get(struct module_state *state, PyObject *ctype, PyObject *leng
 		Py_XDECREF(entry);
 	}
 	Py_DECREF(key);
-	return known < 0 ? -1 : 0;
+	if (known < 0)
+		return -1;
+	if (recent_put(state, ctype, n, class) < 0) {
+		Py_DECREF(class->type);
+		return -1;
+	}
+	return 0;
+}
+
+/* Where ctypes objects have what they keep, by the member that shows it; 0: unknown. */
+static Py_ssize_t objects_offset(PyObject *array)
+{
+	PyObject *member = PyObject_GetAttrString(array, "_objects");
+	Py_ssize_t offset = 0;
+
+	if (!member) {
+		PyErr_Clear();
+		return 0;
+	}
+	if (Py_TYPE(member) == &PyMemberDescr_Type) {
+		const PyMemberDef *def = ((PyMemberDescrObject *)member)->d_member;
+
+		if (def->type == T_OBJECT && !(def->flags & Py_RELATIVE_OFFSET))
+			offset = def->offset;
+	}
+	Py_DECREF(member);
+	return offset;
+}
+
+int array_learn(struct module_state *state)
+{
+	PyObject *array = (PyObject *)state->array_type;
+
+	state->array_objects = objects_offset(array);
+	state->array_from_address = PyObject_GetAttrString((PyObject *)Py_TYPE(array),
+							   "from_address");
+	/* What ctypes' own from_buffer() keeps its buffer by. */
+	state->key_of_memory = PyUnicode_InternFromString("ffffffff");
+	return state->array_from_address && state->key_of_memory ? 0 : -1;
+}
+
+/* Let @array, which is new, keep @block.  Its memory is the block's already. */
+static int array_keep(struct module_state *state, PyObject *array, struct block *block)
+{
+	PyObject **kept = (PyObject **)((char *)array + state->array_objects);
+	PyObject *objects = PyDict_New();
+
+	if (!objects || PyDict_SetItem(objects, state->key_of_memory, (PyObject *)block) < 0) {
+		Py_XDECREF(objects);
+		return -1;
+	}
+	Py_XSETREF(*kept, objects);
+	return 0;
 }
 
 /* The array over @block, which keeps it from then on. */
 static PyObject *array_over(struct module_state *state, const struct array_class *class,
 			    struct block *block)
 {
-	return PyObject_CallMethodOneArg(class->type, state->name_from_buffer,
-					 (PyObject *)block);
+	PyObject *args[2], *array;
+
+	if (!state->array_objects)
+		return PyObject_CallMethodOneArg(class->type, state->name_from_buffer,
+						 (PyObject *)block);
+	args[0] = class->type;
+	args[1] = PyLong_FromVoidPtr(block->bytes);
+	if (!args[1])
+		return NULL;
+	array = PyObject_Vectorcall(state->array_from_address, args, 2, NULL);
+	Py_DECREF(args[1]);
+	if (array && array_keep(state, array, block) < 0)
+		Py_CLEAR(array);
+	return array;
 }
 
 /* An array of zeros. */
@@ -148,34 +275,21 @@ static PyObject *array_from_data(struct module_state *state, const struct array_
 
 static PyObject *array_make(struct module_state *state, PyObject *ctype, PyObject *data)
 {
+	/* True is 1; a subclass of int may have an __index__ of its own: it is not asked. */
+	bool is_length = PyLong_Check(data);
+	Py_ssize_t n = is_length ? PyLong_AsSsize_t(data) : PyObject_Size(data);
 	struct array_class class;
-	PyObject *length, *array;
-	Py_ssize_t n;
+	PyObject *array;
 
-	if (PyLong_CheckExact(data)) {
-		if (class_get(state, ctype, data, &class) < 0)
-			return NULL;
-		array = array_new(state, &class);
-		Py_DECREF(class.type);
-		return array;
-	}
-
-	/* True is 1; a subclass of int may have an __eq__ or __hash__ of its own. */
-	n = PyLong_Check(data) ? PyLong_AsSsize_t(data) : PyObject_Size(data);
 	if (n == -1 && PyErr_Occurred())
 		return NULL;
-	length = PyLong_FromSsize_t(n);
-	if (!length)
+	if (class_get(state, ctype, n, &class) < 0)
 		return NULL;
-	if (PyLong_Check(data)) {
-		array = array_make(state, ctype, length);
-	} else if (class_get(state, ctype, length, &class) < 0) {
-		array = NULL;
-	} else {
+	if (is_length)
+		array = array_new(state, &class);
+	else
 		array = array_from_data(state, &class, data, n);
-		Py_DECREF(class.type);
-	}
-	Py_DECREF(length);
+	Py_DECREF(class.type);
 	return array;
 }
 

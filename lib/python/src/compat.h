@@ -51,6 +51,11 @@ static inline PyObject *PyType_GetModuleByDef(PyTypeObject *type, PyModuleDef *d
 }
 #endif
 
+/* Offsets of some members count from the end of the base since 3.12. */
+#ifndef Py_RELATIVE_OFFSET
+#define Py_RELATIVE_OFFSET 0
+#endif
+
 #if PY_VERSION_HEX < 0x030D0000
 /* 1 and a new reference, 0 if what @ref refers to is gone, -1 with an exception. */
 static inline int PyWeakref_GetRef(PyObject *ref, PyObject **object)

@@ -61,18 +61,12 @@ static int fast_assign_slice(struct module_state *state, PyObject *array, PyObje
 	return result;
 }
 
-static int fast_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
+/* All but an element of a ctypes array. */
+static __attribute__((noinline)) int fast_ass_other(PyObject *self, PyObject *key,
+						    PyObject *value)
 {
-	PyTypeObject *type = Py_TYPE(self);
-	struct module_state *state;
+	struct module_state *state = module_state_of(Py_TYPE(self));
 
-	/* An element goes to ctypes the short way.  Only its arrays have that slot. */
-	if (value && !PySlice_Check(key) &&
-	    type->tp_as_mapping->mp_subscript ==
-		    __atomic_load_n(&ctypes_subscript, __ATOMIC_ACQUIRE))
-		return ctypes_ass_subscript(self, key, value);
-
-	state = module_state_of(type);
 	if (!state)
 		return -1;
 	if (!PyObject_TypeCheck(self, state->array_type)) {
@@ -83,6 +77,19 @@ static int fast_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
 	if (!value || !PySlice_Check(key))
 		return state->array_ass_subscript(self, key, value);
 	return fast_assign_slice(state, self, key, value);
+}
+
+/*
+ * An element goes to ctypes the short way, by two jumps and nothing on the stack: it is
+ * to cost what it costs without us.  Only ctypes' arrays have its mp_subscript.
+ */
+static int fast_ass_subscript(PyObject *self, PyObject *key, PyObject *value)
+{
+	if (__builtin_expect(value && !PySlice_Check(key) &&
+			     Py_TYPE(self)->tp_as_mapping->mp_subscript ==
+				     __atomic_load_n(&ctypes_subscript, __ATOMIC_ACQUIRE), 1))
+		return ctypes_ass_subscript(self, key, value);
+	return fast_ass_other(self, key, value);
 }
 
 bool fast_is_plain(const struct module_state *state, const PyTypeObject *type)

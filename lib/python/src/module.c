@@ -36,7 +36,7 @@ static int module_learn_ctypes(struct module_state *state)
 	state->array_ass_item = array->tp_as_sequence->sq_ass_item;
 	state->array_init = array->tp_init;
 	fast_learn(array);
-	return 0;
+	return array_learn(state);
 }
 
 static int module_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
@@ -91,6 +91,9 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 	Py_VISIT(state->classes);
 	Py_VISIT(state->class_entry);
 	Py_VISIT(state->typecodes);
+	Py_VISIT(state->array_from_address);
+	for (size_t i = 0; i < RECENT_CLASSES; i++)
+		Py_VISIT(state->recent[i].ref);
 	return 0;
 }
 
@@ -107,7 +110,11 @@ static int module_clear(PyObject *module)
 	Py_CLEAR(state->classes);
 	Py_CLEAR(state->class_entry);
 	Py_CLEAR(state->typecodes);
+	Py_CLEAR(state->array_from_address);
+	for (size_t i = 0; i < RECENT_CLASSES; i++)
+		Py_CLEAR(state->recent[i].ref);
 	Py_CLEAR(state->name_from_buffer);
+	Py_CLEAR(state->key_of_memory);
 	return 0;
 }
 

@@ -359,14 +359,17 @@ static PyObject *region_locate(PyObject *module, PyObject *arg)
 
 static PyObject *region_forked(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
-	module_state(module)->regions_lock = (gil_lock){ 0 };
+	struct module_state *state = module_state(module);
+
+	state->regions_lock = (gil_lock){ 0 };
+	state->recent_lock = (gil_lock){ 0 };
 	Py_RETURN_NONE;
 }
 
 PyMethodDef region_methods[] = {
 	{ "forked", region_forked, METH_NOARGS,
 	  "forked($module, /)\n--\n\n"
-	  "To be called in a child: another thread of the parent may have held the lock." },
+	  "To be called in a child: another thread of the parent may have held a lock." },
 	{ "region_create", region_make, METH_O,
 	  "region_create($module, size, /)\n--\n\n"
 	  "A new Region of at least size bytes, zeroed." },

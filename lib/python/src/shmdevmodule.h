@@ -12,6 +12,18 @@
 
 #include <shmdev.h>
 
+/* A class that RawArray was asked for not long ago. */
+struct recent_class {
+	const PyObject *ctype;	/* only compared: it lives as long as the class does */
+	Py_ssize_t length;
+	PyObject *ref;		/* weak, without a callback; or NULL */
+	Py_ssize_t size;
+	enum number number;
+	bool swapped;
+};
+
+#define RECENT_CLASSES	64
+
 /* All that one interpreter's instance of the module owns. */
 struct module_state {
 	PyTypeObject *block_type;
@@ -24,6 +36,14 @@ struct module_state {
 	objobjargproc array_ass_subscript;
 	ssizeobjargproc array_ass_item;
 	initproc array_init;
+
+	/*
+	 * How an array is laid over memory without the buffer and the text that
+	 * from_buffer() makes for it: by from_address(), and with what it keeps in the
+	 * place where ctypes has that.  0: not to be found in this Python.
+	 */
+	PyObject *array_from_address;
+	Py_ssize_t array_objects;
 
 	/* The slots of a class that defines __getitem__ or __iter__ in Python */
 	binaryfunc python_subscript;
@@ -40,8 +60,11 @@ struct module_state {
 	PyObject *typecodes;
 	PyObject *classes;
 	PyObject *class_entry;
+	struct recent_class recent[RECENT_CLASSES];
+	gil_lock recent_lock;
 
 	PyObject *name_from_buffer;
+	PyObject *key_of_memory;
 };
 
 extern PyModuleDef shmdev_module;
@@ -176,6 +199,9 @@ PyObject *array_assign(PyObject *self, PyObject *args, PyObject *names);
 extern PyMethodDef dlpack_methods[];	/* of the module */
 
 /* --- array.c: RawArray --- */
+
+/* Find out how arrays are laid over memory, for array_over(). */
+int array_learn(struct module_state *state);
 
 extern PyMethodDef array_methods[];
 

@@ -11,6 +11,8 @@
  */
 #include "shmdevmodule.h"
 
+#include <string.h>
+
 /* numpy.memmap defines __getitem__ only to name the class of what it returns. */
 static int source_is_memmap(PyObject *object)
 {
@@ -71,6 +73,15 @@ static bool item_is_as_promised(PyObject *item, enum number from, enum number to
 	return PyIndex_Check(item);
 }
 
+/* numpy's own arrays: what their items are follows from the format. */
+static bool object_is_ndarray(PyObject *object)
+{
+	PyTypeObject *type = Py_TYPE(object);
+
+	return !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) &&
+	       !strcmp(type->tp_name, "numpy.ndarray");
+}
+
 static int source_keeps_promise(PyObject *object, enum number from, enum number to)
 {
 	PyObject *item;
@@ -78,6 +89,8 @@ static int source_keeps_promise(PyObject *object, enum number from, enum number 
 
 	/* Its items are made from the format alone, if at all: it knows few formats. */
 	if (PyMemoryView_Check(object))
+		return 1;
+	if (number_is_integer(from) && to != NUMBER_CHAR && object_is_ndarray(object))
 		return 1;
 	item = PySequence_GetItem(object, 0);
 	if (!item) {
