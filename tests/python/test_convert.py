@@ -18,6 +18,7 @@ import threading
 import time
 import sys
 import unittest
+import warnings
 from multiprocessing.sharedctypes import RawArray as StockArray
 
 import tap
@@ -469,6 +470,28 @@ class Numpy(Differential):
         self.assertTrue(numpy.array_equal(numpy.asarray(a)[::-1], x.astype("i4")))
         b = RawArray("d", x[::-1])
         self.assertTrue(numpy.array_equal(numpy.asarray(b), x[::-1].astype("d")))
+
+    def test_large_of_every_kind(self):
+        """Memory that is all fresh may be filled another way than by storing to it."""
+        n = 300_007
+        x = numpy.random.default_rng(8).integers(-(2**40), 2**40, 2 * n)
+        x.flags.writeable = False
+        for source in (x[:n], x[::2], x[n - 1 :: -1], x[:n].astype(">i8"), x[:n].astype("e"),
+                       x[:n].view("i4")[3 : n + 3], numpy.broadcast_to(x[5], n), x[:n] > 0):
+            for ctype in (ctypes.c_longlong, ctypes.c_double, ctypes.c_longdouble,
+                          ctypes.c_longlong.__ctype_be__, ctypes.c_double.__ctype_be__):
+                code = numpy.dtype(ctype)
+                if source.dtype.kind in "fb" and code.kind == "i":
+                    continue    # ctypes refuses those
+                with self.subTest(source=source.dtype, strides=source.strides, ctype=ctype):
+                    a = RawArray(ctype, source)
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")     # infinities of halves
+                        expected = source.astype("d").astype(code)
+                        if code.kind == "i":
+                            expected = source.astype(code)
+                    self.assertTrue(numpy.array_equal(numpy.frombuffer(a, code), expected,
+                                                      equal_nan=code.kind == "f"))
 
     def test_values_of_two_bytes(self):
         """Every vector lane and tail of the kernels, in all sizes of the results."""
