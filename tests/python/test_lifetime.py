@@ -131,6 +131,80 @@ class Views(unittest.TestCase):
         del a
 
 
+class Closing(unittest.TestCase):
+    """A region is closed by hand, and not under anybody's feet."""
+
+    def views(self, region):
+        yield memoryview(region)
+        yield memoryview(region)[4:8]
+        yield (ctypes.c_int * 3).from_buffer(region, 8)
+        yield ctypes.pointer((ctypes.c_int * 3).from_buffer(region, 8))
+        if numpy:
+            yield numpy.frombuffer(region, "i4")[::2]
+            yield numpy.asarray(region).reshape(2, -1)
+
+    def test_views(self):
+        region = _shmdev.region_create(BIG)
+        for index in range(len(list(self.views(region)))):
+            with self.subTest(view=index):
+                gc.collect()
+                view = list(self.views(region))[index]
+                gc.collect()
+                with self.assertRaises(BufferError):
+                    region.close()
+                with self.assertRaises(BufferError), region:
+                    pass
+                self.assertFalse(region.closed)
+                memoryview(view)
+                del view
+        gc.collect()
+        regions = shmdev.info().regions
+        region.close()
+        self.assertTrue(region.closed)
+        self.assertEqual(shmdev.info().regions, regions - 1)
+        region.close()
+
+    def test_closed(self):
+        with _shmdev.region_create(BIG) as region:
+            descriptor = region.fileno()
+        self.assertRaises(OSError, os.fstat, descriptor)
+        for use in (region.fileno, region.__enter__, lambda: region.size, lambda: region.backend,
+                    lambda: region.page_size, lambda: region.huge_share):
+            with self.assertRaisesRegex(ValueError, "closed"):
+                use()
+        self.assertRaises((ValueError, BufferError), memoryview, region)
+        self.assertRaises((ValueError, BufferError), (ctypes.c_int * 3).from_buffer, region)
+        self.assertEqual(repr(region), "<shmdev.Region, closed>")
+
+    def test_arrays_keep_their_memory(self):
+        for size in (12, BIG):
+            a = RawArray("b", size)
+            first = a.region
+            first.close()
+            a[:12] = b"still there!"
+            second = a.region
+            self.assertIsNot(second, first)
+            self.assertIs(a.region, second)
+            self.assertEqual(bytes(second).count(b"still there!"), 1)
+            del first
+            self.assertIs(a.region, second)
+            second.close()
+
+    def test_received(self):
+        """An array over a Region is a view of it; one by one the same region comes again."""
+        made = _shmdev.region_create(BIG)
+        descriptor = os.dup(made.fileno())
+        self.addCleanup(os.close, descriptor)
+        a = (ctypes.c_int * 4).from_buffer(made, 64)
+        self.assertRaises(BufferError, made.close)
+        self.assertIs(_shmdev.region_locate(ctypes.addressof(a))[0], made)
+        del a
+        made.close()
+        again = _shmdev.region_open(descriptor)
+        self.assertIsNot(again, made)
+        again.close()
+
+
 class Descriptors(unittest.TestCase):
     def count(self):
         return len(os.listdir("/proc/self/fd"))

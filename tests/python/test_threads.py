@@ -70,6 +70,35 @@ class Threads(unittest.TestCase):
 
         self.assertEqual(together(work), [0] * THREADS)
 
+    def test_closing(self):
+        """Who has a view keeps the region open, whoever wants to close it."""
+        data = RawArray("b", 5 << 20)
+        data[:4] = b"abcd"
+        address = ctypes.addressof(data)
+
+        def work(number):
+            refused = 0
+            for _ in range(10 * TURNS):
+                region, offset = _shmdev.region_locate(address)
+                try:
+                    view = memoryview(region)[offset : offset + 4]
+                except (ValueError, BufferError):   # somebody closed it in between
+                    continue
+                self.assertEqual(view.tobytes(), b"abcd")
+                try:
+                    region.close()
+                except BufferError:
+                    refused += 1
+                self.assertEqual(view.tobytes(), b"abcd")
+                del view
+                try:
+                    region.close()
+                except BufferError:
+                    pass
+            return refused
+
+        self.assertGreater(sum(together(work)), 0)
+
     def test_one_class_for_a_length(self):
         held = [None] * THREADS
         barrier = threading.Barrier(THREADS)

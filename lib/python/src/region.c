@@ -3,6 +3,9 @@
  * A region as a Python object: what travels to another process, and what keeps
  * the memory there.  While a Region lives, the same region gives the same object,
  * so that a pickle of many arrays of one region carries one descriptor.
+ *
+ * A Region can be closed, unless somebody looks at its memory through it: a buffer of
+ * it, or a call that is under way in another thread, holds it by a pin.
  */
 #include "shmdevmodule.h"
 
@@ -13,9 +16,38 @@
 struct region {
 	PyObject_HEAD
 	struct shmdev_region *region;
+	long pins;		/* atomic; or CLOSED */
 	PyObject *key;		/* in the table of regions; NULL if it was never there */
 	PyObject *weakrefs;
 };
+
+#define CLOSED	(-1L)
+
+/* Hold @self open.  -1 with an exception if it is closed. */
+static int region_pin(PyObject *self)
+{
+	struct region *region = (struct region *)self;
+	long pins = __atomic_load_n(&region->pins, __ATOMIC_RELAXED);
+
+	do {
+		if (pins == CLOSED) {
+			PyErr_SetString(PyExc_ValueError, "the region is closed");
+			return -1;
+		}
+	} while (!__atomic_compare_exchange_n(&region->pins, &pins, pins + 1, true,
+					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	return 0;
+}
+
+static void region_unpin(PyObject *self)
+{
+	__atomic_sub_fetch(&((struct region *)self)->pins, 1, __ATOMIC_RELEASE);
+}
+
+static bool region_is_closed(const struct region *region)
+{
+	return __atomic_load_n(&region->pins, __ATOMIC_RELAXED) == CLOSED;
+}
 
 /*
  * The Region of @key in the table, if it is alive: 1 and a reference, 0, or -1 with an
@@ -66,6 +98,7 @@ static PyObject *region_wrap(struct module_state *state, struct shmdev_region *f
 		return NULL;
 	}
 	region->region = found;
+	region->pins = 0;
 	region->key = NULL;
 	region->weakrefs = NULL;
 	switch (region_publish(state, region, &object)) {
@@ -81,29 +114,60 @@ static PyObject *region_wrap(struct module_state *state, struct shmdev_region *f
 }
 
 /*
- * Take the entry of @region, which is gone, out of the table, unless it is another's by
- * now.  Allocates nothing.
+ * Take the entry of @region, which is gone or about to be closed, out of the table,
+ * unless it is another's by now.  Allocates nothing.  What is in *@object is for the
+ * caller to drop, once the lock is.  Locked.
  */
-static void region_forget(struct module_state *state, const struct region *region)
+static int region_forget(struct module_state *state, const struct region *region,
+			 PyObject **object)
 {
+	int known = region_known(state, region->key, object);
+
+	if (known < 0 || (known && *object != (const PyObject *)region))
+		return known < 0 ? -1 : 0;
+	/* One that came after it may have gone before it, and the entry with that. */
+	if (!known && !PyDict_Contains(state->regions, region->key))
+		return 0;
+	return PyDict_DelItem(state->regions, region->key);
+}
+
+/*
+ * Close @region unless it is closed or pinned, and take it out of the table: what is in
+ * there is open while the lock is held.
+ */
+static bool region_begin_close(struct region *region)
+{
+	struct module_state *state = PyType_GetModuleState(Py_TYPE(region));
 	PyObject *type, *value, *traceback;
 	PyObject *object = NULL;
-	int known;
+	bool closed;
+	long pins = 0;
+	int err = 0;
 
-	if (!region->key || !state || !state->regions)
-		return;		/* without a state the interpreter is going away */
 	PyErr_Fetch(&type, &value, &traceback);
-	gil_lock_acquire(&state->regions_lock);
-	known = region_known(state, region->key, &object);
-	/* One that came after it may have gone before it, and the entry with that. */
-	if (!known && PyDict_Contains(state->regions, region->key))
-		known = PyDict_DelItem(state->regions, region->key);
-	gil_lock_release(&state->regions_lock);
-	if (known < 0)
+	if (state)
+		gil_lock_acquire(&state->regions_lock);
+	closed = __atomic_compare_exchange_n(&region->pins, &pins, CLOSED, false,
+					     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+	/* Without a state the interpreter is going away. */
+	if (closed && region->key && state && state->regions)
+		err = region_forget(state, region, &object);
+	if (state)
+		gil_lock_release(&state->regions_lock);
+	if (err)
 		PyErr_WriteUnraisable(NULL);
-	else if (known)
-		Py_DECREF(object);
+	Py_XDECREF(object);
 	PyErr_Restore(type, value, traceback);
+	return closed;
+}
+
+static void region_end_close(struct region *region)
+{
+	Py_CLEAR(region->key);
+	Py_BEGIN_ALLOW_THREADS
+	shmdev_region_unref(region->region);
+	Py_END_ALLOW_THREADS
+	region->region = NULL;
 }
 
 static void region_dealloc(PyObject *self)
@@ -113,26 +177,68 @@ static void region_dealloc(PyObject *self)
 
 	if (region->weakrefs)
 		PyObject_ClearWeakRefs(self);
-	region_forget(PyType_GetModuleState(type), region);
-	Py_XDECREF(region->key);
-	Py_BEGIN_ALLOW_THREADS
-	shmdev_region_unref(region->region);
-	Py_END_ALLOW_THREADS
+	if (region_begin_close(region))
+		region_end_close(region);
 	PyObject_Free(self);
 	Py_DECREF(type);
+}
+
+static PyObject *region_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+	struct region *region = (struct region *)self;
+
+	if (region_begin_close(region)) {
+		region_end_close(region);
+	} else if (!region_is_closed(region)) {
+		PyErr_SetString(PyExc_BufferError,
+				"cannot close a region while there are views of it");
+		return NULL;
+	}
+	Py_RETURN_NONE;
+}
+
+static PyObject *region_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+	if (region_pin(self) < 0)
+		return NULL;
+	region_unpin(self);
+	return Py_NewRef(self);
+}
+
+static PyObject *region_exit(PyObject *self, PyObject *Py_UNUSED(args))
+{
+	return region_close(self, NULL);
 }
 
 static int region_getbuffer(PyObject *self, Py_buffer *view, int flags)
 {
 	struct region *region = (struct region *)self;
 
-	return PyBuffer_FillInfo(view, self, shmdev_region_addr(region->region),
-				 shmdev_region_size(region->region), 0, flags);
+	if (region_pin(self) < 0) {
+		view->obj = NULL;
+		return -1;
+	}
+	if (PyBuffer_FillInfo(view, self, shmdev_region_addr(region->region),
+			      shmdev_region_size(region->region), 0, flags) == 0)
+		return 0;
+	region_unpin(self);
+	return -1;
+}
+
+static void region_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(view))
+{
+	region_unpin(self);
 }
 
 static PyObject *region_fileno(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-	return PyLong_FromLong(shmdev_region_fd(((struct region *)self)->region));
+	int fd;
+
+	if (region_pin(self) < 0)
+		return NULL;
+	fd = shmdev_region_fd(((struct region *)self)->region);
+	region_unpin(self);
+	return PyLong_FromLong(fd);
 }
 
 /* How it travels is multiprocessing's affair, which is imported when it is needed. */
@@ -150,20 +256,40 @@ static PyObject *region_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyObject *region_get_size(PyObject *self, void *Py_UNUSED(closure))
 {
-	return PyLong_FromSize_t(shmdev_region_size(((struct region *)self)->region));
+	size_t size;
+
+	if (region_pin(self) < 0)
+		return NULL;
+	size = shmdev_region_size(((struct region *)self)->region);
+	region_unpin(self);
+	return PyLong_FromSize_t(size);
 }
 
 static PyObject *region_get_backend(PyObject *self, void *Py_UNUSED(closure))
 {
-	struct region *region = (struct region *)self;
+	enum shmdev_backend backend;
 
-	return PyUnicode_FromString(
-		shmdev_backend_name(shmdev_region_backend(region->region)));
+	if (region_pin(self) < 0)
+		return NULL;
+	backend = shmdev_region_backend(((struct region *)self)->region);
+	region_unpin(self);
+	return PyUnicode_FromString(shmdev_backend_name(backend));
 }
 
 static PyObject *region_get_page_size(PyObject *self, void *Py_UNUSED(closure))
 {
-	return PyLong_FromSize_t(shmdev_region_page_size(((struct region *)self)->region));
+	size_t size;
+
+	if (region_pin(self) < 0)
+		return NULL;
+	size = shmdev_region_page_size(((struct region *)self)->region);
+	region_unpin(self);
+	return PyLong_FromSize_t(size);
+}
+
+static PyObject *region_get_closed(PyObject *self, void *Py_UNUSED(closure))
+{
+	return PyBool_FromLong(region_is_closed((struct region *)self));
 }
 
 /*
@@ -202,37 +328,60 @@ static int smaps_huge(uintptr_t low, uintptr_t high, unsigned long long *bytes)
 
 static PyObject *region_get_huge(PyObject *self, void *Py_UNUSED(closure))
 {
-	const struct shmdev_region *region = ((struct region *)self)->region;
-	uintptr_t start = (uintptr_t)shmdev_region_addr(region);
+	const struct shmdev_region *region;
 	unsigned long long bytes;
+	uintptr_t start;
+	size_t size;
 	int err;
 
+	if (region_pin(self) < 0)
+		return NULL;
+	region = ((struct region *)self)->region;
+	start = (uintptr_t)shmdev_region_addr(region);
+	size = shmdev_region_size(region);
 	Py_BEGIN_ALLOW_THREADS
-	err = smaps_huge(start, start + shmdev_region_size(region), &bytes);
+	err = smaps_huge(start, start + size, &bytes);
 	Py_END_ALLOW_THREADS
+	region_unpin(self);
 	if (err)
 		return error_set("/proc/self/smaps", -err);
-	return PyFloat_FromDouble((double)bytes / shmdev_region_size(region));
+	return PyFloat_FromDouble((double)bytes / size);
 }
 
 static PyObject *region_repr(PyObject *self)
 {
-	const struct shmdev_region *region = ((struct region *)self)->region;
+	const struct shmdev_region *region;
+	PyObject *repr;
 
-	return PyUnicode_FromFormat("<shmdev.Region of %zu bytes, %s>",
+	if (region_pin(self) < 0) {
+		PyErr_Clear();
+		return PyUnicode_FromString("<shmdev.Region, closed>");
+	}
+	region = ((struct region *)self)->region;
+	repr = PyUnicode_FromFormat("<shmdev.Region of %zu bytes, %s>",
 				    shmdev_region_size(region),
 				    shmdev_backend_name(shmdev_region_backend(region)));
+	region_unpin(self);
+	return repr;
 }
 
 static PyMethodDef region_type_methods[] = {
 	{ "fileno", region_fileno, METH_NOARGS,
 	  "fileno($self, /)\n--\n\n"
 	  "The region's descriptor.  It stays the region's: do not close it." },
+	{ "close", region_close, METH_NOARGS,
+	  "close($self, /)\n--\n\n"
+	  "Let the region go; once more does nothing.  Arrays and whoever else has the memory\n"
+	  "keep it.  BufferError if there are views of the region, such as a memoryview,\n"
+	  "numpy.frombuffer() or an array received from another process: then it stays open." },
+	{ "__enter__", region_enter, METH_NOARGS, NULL },
+	{ "__exit__", region_exit, METH_VARARGS, NULL },
 	{ "__reduce__", region_reduce, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef region_getset[] = {
+	{ "closed", region_get_closed, NULL, "Whether close() was called.", NULL },
 	{ "size", region_get_size, NULL, "Its size in bytes.", NULL },
 	{ "backend", region_get_backend, NULL,
 	  "Where its memory comes from: device, hugetlb, thp or memfd.", NULL },
@@ -253,13 +402,16 @@ static PyMemberDef region_members[] = {
 static PyType_Slot region_slots[] = {
 	{ Py_tp_doc, "A region: a file of shared memory, mapped into this process.\n\n"
 		     "It is a writable buffer of all its bytes.  While it or a view of it lives, the\n"
-		     "memory does.  Any thread may use it.\n\nNew in version 0.1." },
+		     "memory does, unless it is closed: by close(), or at the end of a with statement.\n"
+		     "All else of a closed region is a ValueError.  Any thread may use it.\n\n"
+		     "New in version 0.1." },
 	{ Py_tp_repr, region_repr },
 	{ Py_tp_dealloc, region_dealloc },
 	{ Py_tp_methods, region_type_methods },
 	{ Py_tp_getset, region_getset },
 	{ Py_tp_members, region_members },
 	{ Py_bf_getbuffer, region_getbuffer },
+	{ Py_bf_releasebuffer, region_releasebuffer },
 	{ 0, NULL },
 };
 
@@ -298,8 +450,9 @@ static PyObject *region_open(PyObject *module, PyObject *arg)
 	return region_wrap(module_state(module), region);
 }
 
-/* Find @address in a region received from elsewhere: 1 and *@found, 0, or -1. */
-static int region_find(struct module_state *state, uintptr_t address, PyObject **found)
+/* Find @address in a region received from elsewhere: 1, *@found and *@offset; 0; or -1. */
+static int region_find(struct module_state *state, uintptr_t address, PyObject **found,
+		       size_t *offset)
 {
 	PyObject *refs = PyDict_Values(state->regions);
 	int result = 0;
@@ -307,19 +460,29 @@ static int region_find(struct module_state *state, uintptr_t address, PyObject *
 	if (!refs)
 		return -1;
 	for (Py_ssize_t i = 0; !result && i < PyList_GET_SIZE(refs); i++) {
+		const struct shmdev_region *region;
 		PyObject *object;
-		struct shmdev_region *region;
+		uintptr_t start;
 
 		result = PyWeakref_GetRef(PyList_GET_ITEM(refs, i), &object);
 		if (result <= 0)
 			continue;
-		region = ((struct region *)object)->region;
-		if (address - (uintptr_t)shmdev_region_addr(region) <
-		    shmdev_region_size(region)) {
-			*found = object;
-		} else {
+		/* The memory at @address is alive: what holds it is not to be closed now. */
+		if (region_pin(object) < 0) {
+			PyErr_Clear();
 			Py_DECREF(object);
 			result = 0;
+			continue;
+		}
+		region = ((struct region *)object)->region;
+		start = (uintptr_t)shmdev_region_addr(region);
+		result = address - start < shmdev_region_size(region);
+		region_unpin(object);
+		if (result) {
+			*found = object;
+			*offset = address - start;
+		} else {
+			Py_DECREF(object);
 		}
 	}
 	Py_DECREF(refs);
@@ -345,12 +508,10 @@ static PyObject *region_locate(PyObject *module, PyObject *arg)
 	if (errno != ENOENT)
 		return error_set("shmdev_block_share", errno);
 
-	switch (region_find(state, address, &region)) {
+	switch (region_find(state, address, &region, &offset)) {
 	case 0:
 		return error_set("shmdev_block_share", ENOENT);
 	case 1:
-		offset = address -
-			 (uintptr_t)shmdev_region_addr(((struct region *)region)->region);
 		return Py_BuildValue("(Nn)", region, (Py_ssize_t)offset);
 	default:
 		return NULL;
