@@ -132,6 +132,7 @@ static ssize_t file_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	struct inode *inode = file_inode(iocb->ki_filp);
 	loff_t size = i_size_read(inode);
 	ssize_t ret, done = 0;
+	size_t beyond = 0;
 
 	if (iocb->ki_flags & IOCB_NOWAIT)
 		ret = inode_trylock(inode) ? 0 : -EAGAIN;
@@ -151,7 +152,11 @@ static ssize_t file_write_iter(struct kiocb *iocb, struct iov_iter *from)
 		ret = -ENOSPC;
 		goto out_unlock;
 	}
-	iov_iter_truncate(from, size - iocb->ki_pos);
+	/* What lies beyond the end the caller gets back: it may go on with the iterator. */
+	if (iov_iter_count(from) > size - iocb->ki_pos) {
+		beyond = iov_iter_count(from) - (size - iocb->ki_pos);
+		iov_iter_truncate(from, size - iocb->ki_pos);
+	}
 	ret = file_update_time(iocb->ki_filp);
 	while (!ret && iov_iter_count(from)) {
 		cond_resched();
@@ -162,6 +167,7 @@ static ssize_t file_write_iter(struct kiocb *iocb, struct iov_iter *from)
 		done += ret;
 		ret = 0;
 	}
+	iov_iter_reexpand(from, iov_iter_count(from) + beyond);
 out_unlock:
 	inode_unlock(inode);
 	return done ?: ret;

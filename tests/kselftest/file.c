@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "ring.h"
 #include "util.h"
 
 #define SIZE	(3 * HUGE)
@@ -105,6 +106,45 @@ TEST_F(file, end)
 	EXPECT_EQ(-ENXIO, result(lseek(self->fd, SIZE, SEEK_DATA)));
 	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_APPEND));
 	EXPECT_EQ(-ENOSPC, result(write(self->fd, &c, 1)));
+}
+
+/*
+ * io_uring goes on with what is left of a request after a short write: the iterator must
+ * still have what lies beyond the end, and the answer is what was written.
+ */
+TEST_F(file, end_by_io_uring)
+{
+	struct iovec iov[3] = {
+		{ .iov_base = self->buf, .iov_len = 7 },
+		{ .iov_base = self->buf + 7, .iov_len = 5 },
+		{ .iov_base = self->buf + 12, .iov_len = HUGE },
+	};
+	struct io_uring_sqe write = {
+		.opcode = IORING_OP_WRITE, .fd = self->fd, .off = SIZE - 10,
+		.addr = (uint64_t)self->buf, .len = HUGE,
+	};
+	struct io_uring_sqe writev = {
+		.opcode = IORING_OP_WRITEV, .fd = self->fd, .off = SIZE - 10,
+		.addr = (uint64_t)iov, .len = 3,
+	};
+	struct ring ring;
+	int ret;
+
+	ret = ring_open(&ring);
+	if (ret)
+		SKIP(return, "no io_uring here: %s", strerror(-ret));
+	for (int flags = 0; flags <= IOSQE_ASYNC; flags += IOSQE_ASYNC) {
+		write.flags = writev.flags = flags;
+		memset(self->p + SIZE - 10, 0xff, 10);
+		EXPECT_EQ(10, ring_do(&ring, &write));
+		EXPECT_EQ(0, memcmp(self->p + SIZE - 10, self->buf, 10));
+		memset(self->p + SIZE - 10, 0xff, 10);
+		EXPECT_EQ(10, ring_do(&ring, &writev));
+		EXPECT_EQ(0, memcmp(self->p + SIZE - 10, self->buf, 10));
+	}
+	ring_close(&ring);
+	EXPECT_EQ(10, pwritev(self->fd, iov, 3, SIZE - 10));
+	EXPECT_EQ(0, memcmp(self->p + SIZE - 10, self->buf, 10));
 }
 
 TEST_F(file, bad_buffers)
