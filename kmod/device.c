@@ -21,11 +21,14 @@
 #include <linux/uaccess.h>
 #include <uapi/linux/shmdev.h>
 
+#include "debugfs.h"
 #include "limit.h"
 #include "memory.h"
 #include "pool.h"
 #include "region.h"
+#include "sysfs.h"
 #include "token.h"
+#include "trace.h"
 
 /* Forever, for every architecture and for 32-bit callers on 64-bit kernels. */
 static_assert(sizeof(struct shmdev_query) == 128);
@@ -46,7 +49,7 @@ static long shmdev_ioctl_query(void __user *arg)
 	if (memchr_inv(query.reserved, 0, sizeof(query.reserved)))
 		return -EINVAL;
 
-	shmdev_pool_read_stats(&pool);
+	shmdev_pool_read_stats(NUMA_NO_NODE, &pool);
 	shmdev_limit_read_stats(&limit);
 	query = (struct shmdev_query) {
 		.abi_version = SHMDEV_ABI_VERSION,
@@ -70,7 +73,7 @@ static long shmdev_ioctl_query(void __user *arg)
 static int shmdev_nearest_node(void)
 {
 	nodemask_t allowed = cpuset_current_mems_allowed;
-	int nid = numa_mem_id();
+	int local = numa_mem_id(), nearest = NUMA_NO_NODE, nid;
 #ifdef CONFIG_NUMA
 	nodemask_t wanted;
 
@@ -81,10 +84,15 @@ static int shmdev_nearest_node(void)
 			allowed = wanted;
 	}
 #endif
-	if (!node_isset(nid, allowed))
-		nid = first_node(allowed);
-	/* Read while it is written, it may be empty. */
-	return nid < MAX_NUMNODES ? nid : numa_mem_id();
+	if (node_isset(local, allowed) && node_state(local, N_MEMORY))
+		return local;
+	for_each_node_mask(nid, allowed)
+		if (node_state(nid, N_MEMORY) &&
+		    (nearest == NUMA_NO_NODE ||
+		     node_distance(local, nid) < node_distance(local, nearest)))
+			nearest = nid;
+	/* Read while it is written, the mask may be empty. */
+	return nearest == NUMA_NO_NODE ? local : nearest;
 }
 
 static int shmdev_check_node(const struct shmdev_alloc *alloc)
@@ -98,6 +106,12 @@ static int shmdev_check_node(const struct shmdev_alloc *alloc)
 	if (strict && !node_isset(alloc->node, cpuset_current_mems_allowed))
 		return -EINVAL;
 	return 0;
+}
+
+/* For the trace: 0 if @file is an error. */
+static u64 shmdev_region_ino(struct file *file)
+{
+	return IS_ERR(file) ? 0 : file_inode(file)->i_ino;
 }
 
 /*
@@ -161,6 +175,8 @@ static long shmdev_ioctl_alloc(void __user *arg)
 	if (fd < 0)
 		return fd;
 	file = shmdev_region_create(&req);
+	trace_alloc(shmdev_region_ino(file), req.size, req.huge_bytes, req.pool_bytes, req.nid,
+		    PTR_ERR_OR_ZERO(file));
 	alloc.size = req.size;
 	alloc.huge_bytes = req.huge_bytes;
 	alloc.pool_bytes = req.pool_bytes;
@@ -187,6 +203,8 @@ static long shmdev_ioctl_attach(void __user *arg)
 	if (fd < 0)
 		return fd;
 	file = shmdev_region_attach(&token, attach.flags & SHMDEV_ATTACH_RDONLY);
+	trace_attach(shmdev_region_ino(file), attach.flags & SHMDEV_ATTACH_RDONLY,
+		     PTR_ERR_OR_ZERO(file));
 	return shmdev_publish(fd, file, arg, &attach, sizeof(attach));
 }
 
@@ -229,11 +247,19 @@ static int __init shmdev_init(void)
 	err = shmdev_pool_init();
 	if (err)
 		goto err_token_exit;
-	err = misc_register(&shmdev_misc);
+	err = shmdev_sysfs_init();
 	if (err)
 		goto err_pool_exit;
+	shmdev_debugfs_init();
+	shmdev_misc.groups = shmdev_sysfs_groups();
+	err = misc_register(&shmdev_misc);
+	if (err)
+		goto err_debugfs_exit;
 	return 0;
 
+err_debugfs_exit:
+	shmdev_debugfs_exit();
+	shmdev_sysfs_exit();
 err_pool_exit:
 	shmdev_pool_exit();
 err_token_exit:
@@ -245,6 +271,8 @@ err_token_exit:
 static void __exit shmdev_exit(void)
 {
 	misc_deregister(&shmdev_misc);
+	shmdev_debugfs_exit();
+	shmdev_sysfs_exit();
 	shmdev_pool_exit();
 	shmdev_token_exit();
 }

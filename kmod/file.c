@@ -21,6 +21,7 @@
 #include "pool.h"
 #include "region.h"
 #include "seal.h"
+#include "trace.h"
 
 /* Forever, for every architecture and for 32-bit callers on 64-bit kernels. */
 static_assert(sizeof(struct shmdev_stat) == 64);
@@ -176,6 +177,7 @@ out_unlock:
 static long file_fallocate(struct file *file, int mode, loff_t offset, loff_t len)
 {
 	struct inode *inode = file_inode(file);
+	u64 exchanged = 0;
 	int err;
 
 	if (mode != (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE))
@@ -189,9 +191,10 @@ static long file_fallocate(struct file *file, int mode, loff_t offset, loff_t le
 	if (shmdev_sealed(shmdev_region_of(inode)))
 		err = -EPERM;
 	else
-		err = shmdev_memory_zero(inode->i_mapping, offset, offset + len);
+		err = shmdev_memory_zero(inode->i_mapping, offset, offset + len, &exchanged);
 	inode_unlock(inode);
 	shmdev_pool_refill();
+	trace_zero(inode->i_ino, offset, len, exchanged, err);
 	return err;
 }
 

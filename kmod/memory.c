@@ -26,9 +26,10 @@
 
 /*
  * ENOMEM for the caller rather than the OOM killer for anyone; what else that takes is
- * in shmdev_memory_may_take().
+ * in shmdev_memory_may_take().  Movable, as it moves unless it is pinned, and whoever pins
+ * it for long moves it first where it must not stay.
  */
-#define MEMORY_GFP	(GFP_HIGHUSER | __GFP_ZERO | __GFP_NOWARN)
+#define MEMORY_GFP	(GFP_HIGHUSER_MOVABLE | __GFP_ZERO | __GFP_NOWARN)
 #define MEMORY_CHARGE_GFP (GFP_KERNEL | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
 /* How long a reference that is only passing may take to go away. */
@@ -244,7 +245,7 @@ bool shmdev_memory_broken(struct folio *folio)
  * left with memory that is not the region's.  Where the pool has none, clearing the one
  * that is there costs no more than clearing another.
  */
-static int memory_zero_folio(struct folio *folio, loff_t start, loff_t end)
+static int memory_zero_folio(struct folio *folio, loff_t start, loff_t end, u64 *exchanged)
 {
 	loff_t pos = folio_pos(folio);
 	size_t from = max(start, pos) - pos;
@@ -257,6 +258,7 @@ static int memory_zero_folio(struct folio *folio, loff_t start, loff_t end)
 		new = shmdev_pool_take(folio_nid(folio));
 	if (new) {
 		memory_replace_folio(folio, new);
+		*exchanged += HPAGE_PMD_SIZE;
 		return 0;
 	}
 	/* One that is not uptodate is in the place of a broken one, see below. */
@@ -284,7 +286,7 @@ static int memory_mend(struct address_space *mapping, loff_t pos, loff_t end)
 	return folio ? memory_add_folio(mapping, folio, pos >> PAGE_SHIFT) : -ENOMEM;
 }
 
-int shmdev_memory_zero(struct address_space *mapping, loff_t start, loff_t end)
+int shmdev_memory_zero(struct address_space *mapping, loff_t start, loff_t end, u64 *exchanged)
 {
 	loff_t whole = round_up(start, HPAGE_PMD_SIZE), whole_end = round_down(end, HPAGE_PMD_SIZE);
 	loff_t pos = start;
@@ -310,7 +312,7 @@ int shmdev_memory_zero(struct address_space *mapping, loff_t start, loff_t end)
 			continue;
 		}
 		pos = folio_pos(folio) + folio_size(folio);
-		err = memory_zero_folio(folio, start, end);
+		err = memory_zero_folio(folio, start, end, exchanged);
 		folio_unlock(folio);
 		folio_put(folio);
 	}

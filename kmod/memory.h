@@ -32,10 +32,11 @@ int shmdev_memory_populate(struct address_space *mapping, struct shmdev_memory_r
 bool shmdev_memory_broken(struct folio *folio);
 
 /*
- * Zero [@start, @end).  The caller holds the inode's lock.  -EINTR for a fatal signal;
- * -EHWPOISON or -ENOMEM where broken memory cannot be replaced.
+ * Zero [@start, @end) and add to @exchanged how much of it is of the pool now.  The caller
+ * holds the inode's lock.  -EINTR for a fatal signal; -EHWPOISON or -ENOMEM where broken
+ * memory cannot be replaced.
  */
-int shmdev_memory_zero(struct address_space *mapping, loff_t start, loff_t end);
+int shmdev_memory_zero(struct address_space *mapping, loff_t start, loff_t end, u64 *exchanged);
 
 /*
  * Unmap all of it, and wait a moment until nobody else has a reference to any of it:

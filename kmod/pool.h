@@ -9,9 +9,12 @@ struct folio;
 
 struct shmdev_pool_stats {
 	u64 target_bytes;
+	u64 low_bytes;
 	u64 bytes;
 	u64 hits;
 	u64 misses;
+	u64 zeroed_bytes;
+	u64 shrunk_bytes;
 };
 
 int shmdev_pool_init(void);
@@ -29,6 +32,9 @@ void shmdev_pool_refill(void);
 /* Whether it is worth preparing for shmdev_pool_take(), which may still have nothing. */
 bool shmdev_pool_has(int nid);
 
-void shmdev_pool_read_stats(struct shmdev_pool_stats *stats);
+/* Of one node, or of all together: NUMA_NO_NODE. */
+void shmdev_pool_read_stats(int nid, struct shmdev_pool_stats *stats);
+/* CPU time that filling it has taken.  May sleep. */
+u64 shmdev_pool_read_cpu_ns(int nid);
 
 #endif /* SHMDEV_POOL_H */

@@ -25,10 +25,12 @@
 #include <uapi/linux/shmdev.h>
 
 #include "compat/fs.h"
+#include "debugfs.h"
 #include "limit.h"
 #include "memory.h"
 #include "pool.h"
 #include "region.h"
+#include "trace.h"
 
 /* Never reused while the module is loaded, unlike the 32 bits of get_next_ino(). */
 static atomic64_t region_next_ino = ATOMIC64_INIT(1);
@@ -76,12 +78,15 @@ static void region_evict(struct inode *inode)
 	struct shmdev_region *region = shmdev_region_of(inode);
 
 	/* The root of the file system comes here too, and is none. */
-	if (region)
+	if (region) {
 		shmdev_token_remove(region);
+		shmdev_debugfs_remove(region);
+	}
 	truncate_inode_pages_final(inode->i_mapping);
 	clear_inode(inode);
 	if (!region)
 		return;
+	trace_release(inode->i_ino, i_size_read(inode));
 	shmdev_limit_uncharge(region->user, i_size_read(inode));
 	kfree_rcu(region, rcu);
 }
@@ -110,6 +115,8 @@ static struct inode *region_new_inode(const struct shmdev_memory_request *req)
 	region->user = user;
 	region->nid = req->nid;
 	spin_lock_init(&region->lock);
+	INIT_LIST_HEAD(&region->list);
+	region->inode = inode;
 
 	inode->i_private = region;
 	inode->i_ino = atomic64_inc_return(&region_next_ino);
@@ -223,6 +230,7 @@ struct file *shmdev_region_create(struct shmdev_memory_request *req)
 	region->huge_bytes = req->huge_bytes;
 	region->path = file->f_path;
 	region->files = 1;
+	shmdev_debugfs_add(region);
 	return file;
 
 err_put_inode:

@@ -6,8 +6,10 @@
 #include <linux/fs.h>
 #include <linux/path.h>
 #include <linux/rhashtable-types.h>
+#include <linux/sched.h>
 #include <linux/spinlock_types.h>
 #include <linux/types.h>
+#include <linux/uidgid.h>
 
 #include "token.h"
 
@@ -26,6 +28,13 @@ struct shmdev_region {
 	spinlock_t lock;		/* guards files; innermost */
 	unsigned int files;		/* open ones; while there are any, they hold path */
 	struct path path;
+	/* For debugfs.c. */
+	struct list_head list;
+	struct inode *inode;
+	kuid_t made_by;
+	pid_t made_by_pid;
+	char made_by_comm[TASK_COMM_LEN];
+	time64_t made_at;		/* seconds since boot */
 	struct rcu_head rcu;
 };
 
