@@ -94,6 +94,13 @@ enum shmdev_backend {
 };
 
 /*
+ * All of the memory is allocated here, or it is ENOMEM: a touch then can neither be
+ * refused nor have somebody killed for want of memory.  So it is with the device anyway.
+ * For the others it takes time, as a touch of each page would.
+ */
+#define SHMDEV_REGION_COMMIT	(1U << 0)
+
+/*
  * Make a region of at least @size bytes, rounded up to the backend's page size,
  * zeroed, mapped for reading and writing.  The caller holds one reference.  A
  * region is a file and a mapping of all of it; it lives as long as a descriptor
@@ -105,10 +112,10 @@ enum shmdev_backend {
  * environment variable SHMDEV_BACKEND, read at the first use, names one
  * (device, hugetlb, thp, memfd), nothing else is tried.
  *
- * @flags must be 0.
+ * @flags are SHMDEV_REGION_*, or 0.
  *
- * NULL + errno: EINVAL @size is 0, @flags is not, or SHMDEV_BACKEND is not a name
- * of a backend; ENOMEM no memory; ENODEV, ENXIO, EACCES, EOPNOTSUPP the backend
+ * NULL + errno: EINVAL @size is 0, @flags has one that is unknown, or SHMDEV_BACKEND is
+ * not a name of a backend; ENOMEM no memory; ENODEV, ENXIO, EACCES, EOPNOTSUPP the backend
  * that was asked for is not there or not allowed (shmdev_backend_probe() tells);
  * EMFILE, ENFILE no descriptor left; EFBIG @size is above RLIMIT_FSIZE (memfds);
  * EDQUOT the module's limit for this user, or for all, is reached (the device).

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "debug.h"
+
 static const struct backend_ops *const backends[SHMDEV_BACKEND_NR] = {
 	[SHMDEV_BACKEND_DEVICE] = &device_backend,
 	[SHMDEV_BACKEND_HUGETLB] = &hugetlb_backend,
@@ -55,7 +57,47 @@ static int choice_get(void)
 
 _Static_assert(CHOICE_ANY != -EINVAL, "two meanings of one value");
 
-int backing_create(size_t size, struct backing *backing)
+static int backing_secure(const struct backing *backing, bool all)
+{
+	const struct backend_ops *ops = backends[backing->backend];
+
+	return ops->secure ? ops->secure(backing, all) : 0;
+}
+
+/* What was tried, and what came of it, for whoever wants to follow it. */
+static void create_tell(int backend, size_t size, int err, const struct backing *backing)
+{
+	char text[256] = "";
+	const struct reason why = { text, sizeof(text) };
+
+	if (!err) {
+		debug_say("region of %zu bytes: %s, at %p, descriptor %d", backing->size,
+			  backends[backend]->name, backing->addr, backing->fd);
+		return;
+	}
+	/* A probe asks for little: what it finds need not be what failed. */
+	if (backends[backend]->probe(&why) != err)
+		text[0] = '\0';
+	debug_say("region of %zu bytes: not %s: %s%s%s", size, backends[backend]->name,
+		  strerrorname_np(-err), *text ? ": " : "", text);
+}
+
+static int create_by(int backend, size_t size, const struct placement *placement,
+		     struct backing *backing)
+{
+	int err = backends[backend]->create(size, backing);
+
+	if (!err) {
+		err = backing_secure(backing, placement->commit);
+		if (err)
+			backing_drop(backing);
+	}
+	if (debug_on())
+		create_tell(backend, size, err, backing);
+	return err;
+}
+
+int backing_create(size_t size, const struct placement *placement, struct backing *backing)
 {
 	int only = choice_get();
 	int err = -EINVAL;
@@ -63,10 +105,10 @@ int backing_create(size_t size, struct backing *backing)
 	if (only == -EINVAL)
 		return -EINVAL;
 	if (only >= 0)
-		return backends[only]->create(size, backing);
+		return create_by(only, size, placement, backing);
 
 	for (int i = 0; i < SHMDEV_BACKEND_NR; i++) {
-		err = backends[i]->create(size, backing);
+		err = create_by(i, size, placement, backing);
 		if (!err)
 			break;
 	}
@@ -75,7 +117,9 @@ int backing_create(size_t size, struct backing *backing)
 
 int backing_create_by(enum shmdev_backend backend, size_t size, struct backing *backing)
 {
-	return backends[backend]->create(size, backing);
+	static const struct placement anywhere;
+
+	return create_by(backend, size, &anywhere, backing);
 }
 
 int backend_of(int fd, const struct stat *st)
@@ -112,8 +156,14 @@ int backing_open(int fd, size_t size, enum shmdev_backend backend, bool readonly
 	if (backing->fd < 0)
 		return backing->fd;
 	err = backends[backend]->map(backing);
-	if (err)
+	if (err) {
 		close(backing->fd);
+		return err;
+	}
+	/* Its maker may not have minded, or may have been in another control group. */
+	err = backing_secure(backing, false);
+	if (err)
+		backing_drop(backing);
 	return err;
 }
 

@@ -22,6 +22,11 @@ struct backing {
 	bool readonly;		/* so is the descriptor */
 };
 
+/* What is wanted of memory besides its size. */
+struct placement {
+	bool commit;		/* all of it is to be allocated at once */
+};
+
 /* A sentence for a person, written into a buffer of any size. */
 struct reason {
 	char *text;
@@ -36,6 +41,12 @@ struct backend_ops {
 
 	/* Make @size bytes, rounded up, zeroed, mapped.  0 or -errno. */
 	int (*create)(size_t size, struct backing *backing);
+
+	/*
+	 * See to it that no touch of @backing, which is mapped, can end in SIGBUS; with
+	 * @all, that none can want for memory either.  0 or -errno.  NULL: it is so.
+	 */
+	int (*secure)(const struct backing *backing, bool all);
 
 	/* Whether create() could do it now: 0, or -errno and why not. */
 	int (*probe)(const struct reason *why);
@@ -69,7 +80,7 @@ extern const struct backend_ops thp_backend;
 extern const struct backend_ops memfd_backend;
 
 /* By the best backend that can, or the one SHMDEV_BACKEND names.  0 or -errno. */
-int backing_create(size_t size, struct backing *backing);
+int backing_create(size_t size, const struct placement *placement, struct backing *backing);
 
 /* By @backend, whatever SHMDEV_BACKEND says. */
 int backing_create_by(enum shmdev_backend backend, size_t size, struct backing *backing);

@@ -8,7 +8,7 @@
  * open for writing: they do not touch the mappings that exist.
  *
  * Its memory is zeroed by the kernel at first touch, and so it is not populated
- * here: that would be to zero all of it now.
+ * here unless that is asked for (commit.c): that would be to zero all of it now.
  */
 #define _GNU_SOURCE
 #include "backend.h"
@@ -25,6 +25,10 @@
 
 #include <linux/magic.h>
 #include <linux/memfd.h>
+
+#include "commit.h"
+#include "debug.h"
+#include "bounds.h"
 
 #ifndef MFD_NOEXEC_SEAL		/* Linux 6.3 */
 #define MFD_NOEXEC_SEAL		0x0008U
@@ -185,6 +189,24 @@ static bool sealed_memfd(int fd, long magic)
 	return seals >= 0 && seals & F_SEAL_SHRINK;
 }
 
+static int ordinary_secure(const struct backing *backing, bool all)
+{
+	struct limits limits;
+	int err;
+
+	if (!all) {
+		/*
+		 * A memfd is not charged for what it could hold but for each page that is
+		 * touched, and with vm.overcommit_memory at 2 that may be refused.
+		 */
+		err = limits_get(&limits);
+		if (err || !limits.commit)
+			return err;
+		debug("vm.overcommit_memory is 2: memory is allocated when it is asked for");
+	}
+	return commit_ordinary(backing);
+}
+
 /* --- hugetlb ---------------------------------------------------------------- */
 
 #define HUGETLB_FLAGS	(MFD_HUGETLB | MFD_HUGE_2MB)
@@ -192,6 +214,24 @@ static bool sealed_memfd(int fd, long magic)
 static int hugetlb_create(size_t size, struct backing *backing)
 {
 	return memfd_backing(size, HUGE_SIZE, HUGETLB_FLAGS, SHMDEV_BACKEND_HUGETLB, backing);
+}
+
+/*
+ * What is reserved is there; but not for this process where a control group bounds
+ * what is touched, or if it lies on nodes where this process may not have memory.
+ */
+static int hugetlb_secure(const struct backing *backing, bool all)
+{
+	struct limits limits = { .hugetlb = false };
+	int err;
+
+	if (!all && !limits_on_nodes()) {
+		err = limits_get(&limits);
+		if (err || !limits.hugetlb)
+			return err;
+		debug("a control group bounds huge pages: they are allocated when they are asked for");
+	}
+	return commit_huge(backing);
 }
 
 /* A number from sysfs; 0 if it is not there. */
@@ -210,7 +250,7 @@ static unsigned long hugetlb_count(const char *path)
 
 static void hugetlb_explain(int err, const struct reason *why)
 {
-	unsigned long total;
+	unsigned long total, idle, more;
 
 	switch (err) {
 	case -EOPNOTSUPP:
@@ -218,12 +258,23 @@ static void hugetlb_explain(int err, const struct reason *why)
 		break;
 	case -ENOMEM:
 		total = hugetlb_count(HUGETLB_DIR "nr_hugepages");
-		if (!total)
+		idle = hugetlb_count(HUGETLB_DIR "free_hugepages") -
+		       hugetlb_count(HUGETLB_DIR "resv_hugepages");
+		more = hugetlb_count(HUGETLB_DIR "nr_overcommit_hugepages");
+		if (idle && total)
+			reason_set(why, "%lu huge pages are free, but none for this process:"
+				   " raise hugetlb.2MB.max and hugetlb.2MB.rsvd.max of its"
+				   " control group, or let it have their memory nodes", idle);
+		else if (!total && !more)
 			reason_set(why, "vm.nr_hugepages is 0: set it with"
 				   " 'sysctl vm.nr_hugepages=N', N for each 2 MiB");
+		else if (more)
+			reason_set(why, "none of %lu huge pages is free and unreserved, and of"
+				   " %lu more (vm.nr_overcommit_hugepages) none is to be had:"
+				   " raise vm.nr_hugepages", total, more);
 		else
 			reason_set(why, "none of %lu huge pages is free and unreserved: raise"
-				   " vm.nr_hugepages or the limit of the hugetlb cgroup", total);
+				   " vm.nr_hugepages", total);
 		break;
 	case -EFBIG:
 		reason_set(why, "RLIMIT_FSIZE is too small for a region: raise it"
@@ -241,13 +292,13 @@ static int hugetlb_probe(const struct reason *why)
 
 	/* Reserving a page, and giving it back, is the only question not to lie. */
 	err = hugetlb_create(HUGE_SIZE, &backing);
-	if (err) {
-		if (why->size)
-			hugetlb_explain(err, why);
-		return err;
+	if (!err) {
+		err = hugetlb_secure(&backing, false);
+		backing_drop(&backing);
 	}
-	backing_drop(&backing);
-	return 0;
+	if (err && why->size)
+		hugetlb_explain(err, why);
+	return err;
 }
 
 static bool hugetlb_owns(int fd, const struct stat *st)
@@ -259,6 +310,7 @@ const struct backend_ops hugetlb_backend = {
 	.name = "hugetlb",
 	.page_size = HUGE_SIZE,
 	.create = hugetlb_create,
+	.secure = hugetlb_secure,
 	.probe = hugetlb_probe,
 	.owns = hugetlb_owns,
 	.map = memfd_map,
@@ -371,6 +423,7 @@ const struct backend_ops thp_backend = {
 	.name = "thp",
 	.page_size = HUGE_SIZE,
 	.create = thp_create,
+	.secure = ordinary_secure,
 	.probe = thp_probe,
 	.owns = thp_owns,
 	.map = memfd_map,
@@ -399,6 +452,7 @@ const struct backend_ops memfd_backend = {
 	.name = "memfd",
 	.page_size = 0,			/* the machine's */
 	.create = memfd_create_base,
+	.secure = ordinary_secure,
 	.probe = memfd_probe,
 	.owns = memfd_owns,
 	.map = memfd_map,

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+#define _GNU_SOURCE
 #include "fixed.h"
 
 #include <errno.h>
+#include <string.h>
 #include <stdint.h>
 
 #include "backend.h"
+#include "debug.h"
 #include "fork.h"
 
 /* io_uring takes no more in one piece. */
@@ -17,6 +20,8 @@ static int verdicts[SHMDEV_BACKEND_NR];
 
 static void verdict_note(enum shmdev_backend backend, int err)
 {
+	debug("io_uring and buffers of %s: %s", shmdev_backend_name(backend),
+	      err ? strerrorname_np(-err) : "registered");
 	/* Other errors, as ENOMEM for RLIMIT_MEMLOCK, are of the moment. */
 	if (!err)
 		__atomic_store_n(&verdicts[backend], WORKS, __ATOMIC_RELAXED);

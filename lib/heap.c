@@ -338,7 +338,7 @@ static struct arena *arena_make(size_t size, bool shared)
 
 	if (!arena)
 		return NULL;
-	arena->region = region_create(size);
+	arena->region = region_create(size, &(struct placement){ 0 });
 	if (!arena->region) {
 		err = errno;
 		goto free_arena;

@@ -102,7 +102,7 @@ static void table_remove(struct shmdev_region *region)
 	table.bytes -= region->backing.size;
 }
 
-struct shmdev_region *region_create(size_t size)
+struct shmdev_region *region_create(size_t size, const struct placement *placement)
 {
 	struct shmdev_region *region;
 	struct stat st;
@@ -116,7 +116,7 @@ struct shmdev_region *region_create(size_t size)
 	region = calloc(1, sizeof(*region));
 	if (!region)
 		return NULL;
-	err = backing_create(size, &region->backing);
+	err = backing_create(size, placement, &region->backing);
 	if (err)
 		goto free_region;
 	if (fstat(region->backing.fd, &st)) {
@@ -373,15 +373,16 @@ void region_fork_child(void)
 
 struct shmdev_region *shmdev_region_create(size_t size, unsigned int flags)
 {
+	const struct placement placement = { .commit = flags & SHMDEV_REGION_COMMIT };
 	struct shmdev_region *region;
-	int err = flags ? -EINVAL : fork_init();
+	int err = flags & ~SHMDEV_REGION_COMMIT ? -EINVAL : fork_init();
 
 	if (err) {
 		errno = -err;
 		return NULL;
 	}
 	fork_gate_enter();
-	region = region_create(size);
+	region = region_create(size, &placement);
 	fork_gate_leave();
 	return region;
 }

@@ -11,7 +11,7 @@
 #include "shmdev.h"
 
 /* shmdev_region_create() and _unref() for callers that are behind the gate. */
-struct shmdev_region *region_create(size_t size);
+struct shmdev_region *region_create(size_t size, const struct placement *placement);
 void region_put(struct shmdev_region *region);
 
 /*

@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
+#include "debug.h"
 #include "fork.h"
 #include "tuning.h"
 
@@ -70,8 +71,11 @@ static int ring_setup(struct ring *ring)
 		memset(&params, 0, sizeof(params));
 		err = io_uring_queue_init_params(entries, &ring->uring, &params);
 	}
-	if (err)
+	if (err) {
+		debug("no io_uring: %s; reads and writes by preadv(2) and pwritev(2)",
+		      strerrorname_np(-err));
 		return err;
+	}
 
 	/* Linux 5.6, which also brought IORING_OP_READ. */
 	if (!(params.features & IORING_FEAT_RW_CUR_POS)) {

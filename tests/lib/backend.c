@@ -186,6 +186,76 @@ static void reasons_are_cut_and_may_be_waived(void)
 	}
 }
 
+/* What use_it() writes to standard error, in @said. */
+static void listen_to(void (*use_it)(void *), void *argument, char *said, size_t size)
+{
+	int pipes[2], error = dup(STDERR_FILENO), status;
+	size_t len = 0;
+	ssize_t got;
+
+	CHECK_EQ(pipe(pipes), 0);
+	dup2(pipes[1], STDERR_FILENO);
+	close(pipes[1]);
+	status = in_child(use_it, argument);
+	dup2(error, STDERR_FILENO);
+	close(error);
+	while ((got = read(pipes[0], said + len, size - 1 - len)) > 0)
+		len += got;
+	close(pipes[0]);
+	said[len] = '\0';
+	CHECK_EQ(status, 0);
+}
+
+static void make_a_region(void *debug)
+{
+	struct shmdev_region *region;
+
+	if (debug)
+		setenv("SHMDEV_DEBUG", debug, 1);
+	region = shmdev_region_create(3 * MIB, 0);
+	CHECK(region);
+	/* Not what was read at the first use. */
+	setenv("SHMDEV_DEBUG", debug && *(char *)debug == '1' ? "0" : "1", 1);
+	shmdev_region_unref(region);
+	shmdev_region_unref(shmdev_region_create(3 * MIB, 0));
+}
+
+/* A sentence for each backend that was tried, twice, and for what was taken. */
+static void decisions_are_told_to_who_asks(void)
+{
+	static char *const off[] = { NULL, "", "0" };
+	char said[8192], why[256], *at;
+	int best = 0;
+
+	force(NULL);
+	unsetenv("SHMDEV_DEBUG");
+	for (int i = 0; i < 3; i++) {
+		listen_to(make_a_region, off[i], said, sizeof(said));
+		CHECK_EQ(strlen(said), 0);
+	}
+	listen_to(make_a_region, "1", said, sizeof(said));
+	at = said;
+	for (int turn = 0; turn < 2; turn++) {
+		for (best = 0; probe(best, why); best++) {
+			at = strstr(at, "region of 3145728 bytes: not ");
+			CHECK(at);
+			at += strlen("region of 3145728 bytes: not ");
+			CHECK(!strncmp(at, shmdev_backend_name(best),
+				       strlen(shmdev_backend_name(best))));
+			CHECK(strstr(at, why));
+		}
+		at = strstr(at, best == SHMDEV_BACKEND_MEMFD ? "region of 3145728 bytes: " :
+							       "region of 4194304 bytes: ");
+		CHECK(at);
+		at += strlen("region of 3145728 bytes: ");
+		CHECK(!strncmp(at, shmdev_backend_name(best), strlen(shmdev_backend_name(best))));
+	}
+	/* Whole lines, each with the process. */
+	CHECK(said[strlen(said) - 1] == '\n');
+	for (at = said; *at; at = strchr(at, '\n') + 1)
+		CHECK(!strncmp(at, "shmdev[", 7));
+}
+
 /* --- Device -------------------------------------------------------------------- */
 
 static void a_missing_device_is_told(void)
@@ -386,6 +456,7 @@ TAP_MAIN(TAP_TEST(names),
 	 TAP_TEST(an_unknown_name_is_an_error),
 	 TAP_TEST(the_first_use_decides),
 	 TAP_TEST(reasons_are_cut_and_may_be_waived),
+	 TAP_TEST(decisions_are_told_to_who_asks),
 	 TAP_TEST(a_missing_device_is_told),
 	 TAP_TEST(a_device_that_is_not_ours_is_told),
 	 TAP_TEST(exhausted_huge_pages_are_made_up_for),

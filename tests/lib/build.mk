@@ -22,7 +22,7 @@ $(O)/tests/lib/%: $(O)/tests/lib/obj/%.o $(O)/tests/lib/obj/util.o $(O)/lib/libs
 LIBTEST_WRAPPED := calloc reallocarray mmap memfd_create ftruncate fstat fstatfs fcntl open openat \
 		   read ioctl poll pthread_atfork pthread_create eventfd \
 		   io_uring_queue_init_params io_uring_register_buffers \
-		   io_uring_submit_and_wait
+		   io_uring_submit_and_wait fopen fallocate madvise
 
 $(O)/tests/lib/fault: $(O)/tests/lib/obj/fault.o $(O)/tests/lib/obj/util.o $(O)/lib/libshmdev.a
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBTEST_WRAPPED:%=-Wl,--wrap=%) $(LIB_LIBS) $(LDFLAGS)

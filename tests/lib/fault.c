@@ -24,7 +24,7 @@
 enum function {
 	F_CALLOC, F_REALLOCARRAY, F_MMAP, F_MEMFD_CREATE, F_FTRUNCATE, F_FSTAT, F_FSTATFS,
 	F_FCNTL, F_OPEN, F_OPENAT, F_READ, F_IOCTL, F_POLL, F_PTHREAD_ATFORK, F_PTHREAD_CREATE, F_EVENTFD,
-	F_RING_INIT, F_RING_REGISTER, F_RING_SUBMIT,
+	F_RING_INIT, F_RING_REGISTER, F_RING_SUBMIT, F_FOPEN, F_FALLOCATE, F_MADVISE,
 	F_NR,
 };
 
@@ -32,6 +32,7 @@ static const char *const names[F_NR] = {
 	"calloc", "reallocarray", "mmap", "memfd_create", "ftruncate", "fstat", "fstatfs",
 	"fcntl", "open", "openat", "read", "ioctl", "poll", "pthread_atfork", "pthread_create", "eventfd",
 	"io_uring_queue_init_params", "io_uring_register_buffers", "io_uring_submit_and_wait",
+	"fopen", "fallocate", "madvise",
 };
 
 /* Faults come only while the library is called, and not in the test's own calls. */
@@ -168,6 +169,24 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	va_end(args);
 	FAIL_WITH(F_IOCTL, ENOMEM, -1);
 	return __real_ioctl(fd, request, argument);
+}
+
+WRAP(FILE *, fopen, const char *path, const char *mode)
+{
+	FAIL_WITH(F_FOPEN, EMFILE, NULL);
+	return REAL(fopen)(path, mode);
+}
+
+WRAP(int, fallocate, int fd, int mode, off_t offset, off_t len)
+{
+	FAIL_WITH(F_FALLOCATE, ENOSPC, -1);
+	return REAL(fallocate)(fd, mode, offset, len);
+}
+
+WRAP(int, madvise, void *addr, size_t len, int advice)
+{
+	FAIL_WITH(F_MADVISE, ENOMEM, -1);
+	return REAL(madvise)(addr, len, advice);
 }
 
 struct pollfd;
@@ -386,6 +405,12 @@ static void program(bool must)
 	}
 
 	hand_on(must);
+	region = LIB(shmdev_region_create(3 * MIB, SHMDEV_REGION_COMMIT));
+	if (wanted(region, must)) {
+		CHECK(is_all(shmdev_region_addr(region), shmdev_region_size(region), 0));
+		LIB((shmdev_region_unref(region), 0));
+	}
+
 	for (int i = 0; i < 40; i++) {
 		small[i] = LIB(shm_alloc(200000));
 		if (wanted(small[i], must)) {

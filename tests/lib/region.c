@@ -58,7 +58,7 @@ static void create_refuses_nonsense(void)
 {
 	need_backend();
 	CHECK_FAILS(shmdev_region_create(0, 0), EINVAL);
-	CHECK_FAILS(shmdev_region_create(4096, 1), EINVAL);
+	CHECK_FAILS(shmdev_region_create(4096, 1U << 31), EINVAL);
 	CHECK_FAILS(shmdev_region_create(4096, ~0U), EINVAL);
 	CHECK_FAILS(shmdev_region_create(SIZE_MAX, 0), ENOMEM);
 	CHECK_FAILS(shmdev_region_create(SIZE_MAX - 4095, 0), ENOMEM);
