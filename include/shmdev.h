@@ -34,10 +34,25 @@ extern "C" {
 #define SHMDEV_API		__attribute__((visibility("default")))
 #define SHMDEV_NODISCARD	__attribute__((warn_unused_result))
 
+/* That what comes of this call goes back by that one: for the analyzer of GCC 11. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
+#define SHMDEV_FREED_BY(call)	__attribute__((malloc(call, 1)))
+#else
+#define SHMDEV_FREED_BY(call)
+#endif
+
 /* --- Blocks: memory by the byte -------------------------------------------- */
 
-/* Blocks of shm_alloc() are aligned to this: a cache line. */
+/* Blocks are aligned to this, a cache line, and on request to powers of two up to that. */
 #define SHMDEV_ALIGN		64
+#define SHMDEV_ALIGN_MAX	(1UL << 30)
+
+/*
+ * Give back a block of shm_alloc() or shmdev_block_*(); from any thread, and from a
+ * child of the process that allocated it.  NULL does nothing.  A pointer that is not the
+ * start of a live block is a bug of the caller and aborts the process with a message.
+ */
+SHMDEV_API void shm_free(void *ptr);
 
 /*
  * Allocate @size bytes of shared memory, zeroed and aligned to SHMDEV_ALIGN.
@@ -47,26 +62,79 @@ extern "C" {
  * @size is beyond what an address space holds; what shmdev_region_create() gives.
  */
 SHMDEV_API SHMDEV_NODISCARD void *shm_alloc(size_t size)
-	__attribute__((malloc, alloc_size(1), assume_aligned(SHMDEV_ALIGN)));
-
-/*
- * Give back a block of shm_alloc() or shmdev_block_alloc(); from any thread, and
- * from a child of the process that allocated it.  NULL does nothing.  A pointer
- * that is not the start of a live block is a bug of the caller and aborts the
- * process with a message.
- */
-SHMDEV_API void shm_free(void *ptr);
+	__attribute__((malloc, alloc_size(1), assume_aligned(SHMDEV_ALIGN)))
+	SHMDEV_FREED_BY(shm_free);
 
 /* The caller is going to overwrite the whole block: do not clear reused memory. */
 #define SHMDEV_BLOCK_NOZERO	(1U << 0)
+/* A region, and so a descriptor, of its own: shared, nothing else is shared with it. */
+#define SHMDEV_BLOCK_OWN	(1U << 1)
+/* Memory of NUMA node .node, if there is room there. */
+#define SHMDEV_BLOCK_NODE	(1U << 2)
+/* In huge pages, and ENOMEM if they are not to be had: the device or hugetlb. */
+#define SHMDEV_BLOCK_HUGE	(1U << 3)
 
 /*
- * shm_alloc() with SHMDEV_BLOCK_* flags.  Unknown flags: EINVAL.  With
- * SHMDEV_BLOCK_NOZERO the contents are bytes that this process wrote earlier, or
- * zero; never another process's.
+ * shm_alloc() with SHMDEV_BLOCK_NOZERO or 0; other flags are EINVAL, those of
+ * shmdev_block_alloc_with() too.  With SHMDEV_BLOCK_NOZERO the contents are bytes that
+ * this process wrote earlier, or zero; never another process's.
  */
 SHMDEV_API SHMDEV_NODISCARD void *shmdev_block_alloc(size_t size, unsigned int flags)
-	__attribute__((malloc, alloc_size(1), assume_aligned(SHMDEV_ALIGN)));
+	__attribute__((malloc, alloc_size(1), assume_aligned(SHMDEV_ALIGN)))
+	SHMDEV_FREED_BY(shm_free);
+
+/* shm_alloc(), at a multiple of @align.  EINVAL as well: @align is no power of two, or is
+ * above SHMDEV_ALIGN_MAX. */
+SHMDEV_API SHMDEV_NODISCARD void *shmdev_block_alloc_aligned(size_t align, size_t size)
+	__attribute__((malloc, alloc_align(1), alloc_size(2), assume_aligned(SHMDEV_ALIGN)))
+	SHMDEV_FREED_BY(shm_free);
+
+/**
+ * struct shmdev_block_options - what a block shall be, beside large
+ * @flags: SHMDEV_BLOCK_*
+ * @node: with SHMDEV_BLOCK_NODE: a NUMA node; else 0
+ * @align: a power of two up to SHMDEV_ALIGN_MAX; 0 and what is below SHMDEV_ALIGN are that
+ * @reserved: must be 0
+ */
+struct shmdev_block_options {
+	uint32_t flags;
+	int32_t node;
+	uint64_t align;
+	uint64_t reserved[6];
+};
+
+/*
+ * shm_alloc() with *@options, or without if that is NULL.  Blocks with a node or of huge
+ * pages share regions with their like only and take whole pages of 4 KiB.
+ *
+ * NULL + errno: as shm_alloc(), and EINVAL *@options is bad, or there is no such node;
+ * ENOMEM there are no huge pages for SHMDEV_BLOCK_HUGE.
+ */
+SHMDEV_API SHMDEV_NODISCARD void *
+shmdev_block_alloc_with(size_t size, const struct shmdev_block_options *options)
+	__attribute__((malloc, alloc_size(1), assume_aligned(SHMDEV_ALIGN)))
+	SHMDEV_FREED_BY(shm_free);
+
+/*
+ * Let a block be of @size bytes: what is in it stays, up to the smaller of both sizes, and
+ * what it grows by is zero.  It is returned at the same place or, if there is no room or
+ * it is to be less than half as large, at another, and @ptr is freed.  Where it moves to is
+ * as shmdev_block_alloc_with() would give it by *@options, or without if that is NULL; if
+ * it is not where these would allow it, it moves.  @ptr NULL allocates.  Who has been told
+ * of a block (shmdev_block_share(), a fork) sees the old one, if it moves.
+ *
+ * NULL + errno, and the block is as it was: as shmdev_block_alloc_with().  A @ptr that is
+ * no live block aborts, as shm_free() does.
+ */
+SHMDEV_API SHMDEV_NODISCARD void *
+shmdev_block_resize(void *ptr, size_t size, const struct shmdev_block_options *options)
+	__attribute__((alloc_size(2), assume_aligned(SHMDEV_ALIGN)));
+
+/*
+ * To how many bytes the block can be resized without moving now.  What is above the size
+ * that was asked for is not the caller's before that.  0 if @ptr is NULL.
+ */
+SHMDEV_API size_t shmdev_block_usable_size(const void *ptr);
 
 struct shmdev_region;
 

@@ -85,7 +85,7 @@ static void create_tell(int backend, size_t size, int err, const struct backing 
 static int create_by(int backend, size_t size, const struct placement *placement,
 		     struct backing *backing)
 {
-	int err = backends[backend]->create(size, backing);
+	int err = backends[backend]->create(size, placement, backing);
 
 	if (!err) {
 		err = backing_secure(backing, placement->commit);
@@ -96,6 +96,7 @@ static int create_by(int backend, size_t size, const struct placement *placement
 		create_tell(backend, size, err, backing);
 	return err;
 }
+
 
 int backing_create(size_t size, const struct placement *placement, struct backing *backing)
 {

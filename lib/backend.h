@@ -25,6 +25,9 @@ struct backing {
 /* What is wanted of memory besides its size. */
 struct placement {
 	bool commit;		/* all of it is to be allocated at once */
+	bool strict;		/* in huge pages or not at all */
+	bool on_node;		/* on @node, if there is room; else @node is 0 */
+	int node;
 };
 
 /* A sentence for a person, written into a buffer of any size. */
@@ -40,7 +43,8 @@ struct backend_ops {
 	size_t page_size;
 
 	/* Make @size bytes, rounded up, zeroed, mapped.  0 or -errno. */
-	int (*create)(size_t size, struct backing *backing);
+	int (*create)(size_t size, const struct placement *placement,
+		      struct backing *backing);
 
 	/*
 	 * See to it that no touch of @backing, which is mapped, can end in SIGBUS; with

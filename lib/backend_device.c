@@ -61,10 +61,18 @@ static int device_map(struct backing *backing)
 	return 0;
 }
 
-static int device_create(size_t size, struct backing *backing)
+static int device_create(size_t size, const struct placement *placement,
+			 struct backing *backing)
 {
 	struct shmdev_alloc alloc = { .size = size };
 	int device, fd, err;
+
+	if (placement->strict)
+		alloc.flags |= SHMDEV_ALLOC_STRICT;
+	if (placement->on_node) {
+		alloc.flags |= SHMDEV_ALLOC_NODE;
+		alloc.node = placement->node;
+	}
 
 	device = device_open();
 	if (device < 0)

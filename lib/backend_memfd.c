@@ -20,11 +20,13 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <linux/magic.h>
 #include <linux/memfd.h>
+#include <linux/mempolicy.h>
 
 #include "commit.h"
 #include "debug.h"
@@ -36,6 +38,10 @@
 
 #define THP_DIR		"/sys/kernel/mm/transparent_hugepage/"
 #define HUGETLB_DIR	"/sys/kernel/mm/hugepages/hugepages-2048kB/"
+
+/* As many as a kernel can be built for. */
+#define NODES_MAX	1024
+#define BITS		(8 * (int)sizeof(unsigned long))
 
 /* What memfd_create(2) says, in the words of shmdev_region_create(). */
 static int memfd_errno(int err)
@@ -122,8 +128,34 @@ static int memfd_map(struct backing *backing)
 	return 0;
 }
 
+/*
+ * Let memory of @backing come from @node while there is some: a policy of the file, for
+ * whoever touches it.  0 or -errno.
+ */
+static int memfd_prefer(const struct backing *backing, int node)
+{
+	unsigned long mask[NODES_MAX / BITS] = { 0 };
+
+	if (node >= NODES_MAX)
+		return -EINVAL;
+	mask[node / BITS] = 1UL << node % BITS;
+	/* The kernel takes one bit less than it is told. */
+	if (!syscall(SYS_mbind, backing->addr, backing->size, MPOL_PREFERRED, mask,
+		     NODES_MAX + 1, 0))
+		return 0;
+	switch (errno) {
+	case ENOSYS:
+		return -EOPNOTSUPP;
+	case EPERM:		/* a filter says so */
+		return -EACCES;
+	default:
+		return -errno;
+	}
+}
+
 static int memfd_backing(size_t size, size_t unit, unsigned int flags,
-			 enum shmdev_backend backend, struct backing *backing)
+			 enum shmdev_backend backend, const struct placement *placement,
+			 struct backing *backing)
 {
 	int err;
 
@@ -136,7 +168,18 @@ static int memfd_backing(size_t size, size_t unit, unsigned int flags,
 		return backing->fd;
 	err = memfd_map(backing);
 	if (err)
-		close(backing->fd);
+		goto close_fd;
+	if (placement->on_node) {
+		err = memfd_prefer(backing, placement->node);
+		if (err)
+			goto unmap;
+	}
+	return 0;
+
+unmap:
+	munmap(backing->addr, backing->size);
+close_fd:
+	close(backing->fd);
 	return err;
 }
 
@@ -211,9 +254,11 @@ static int ordinary_secure(const struct backing *backing, bool all)
 
 #define HUGETLB_FLAGS	(MFD_HUGETLB | MFD_HUGE_2MB)
 
-static int hugetlb_create(size_t size, struct backing *backing)
+static int hugetlb_create(size_t size, const struct placement *placement,
+			  struct backing *backing)
 {
-	return memfd_backing(size, HUGE_SIZE, HUGETLB_FLAGS, SHMDEV_BACKEND_HUGETLB, backing);
+	return memfd_backing(size, HUGE_SIZE, HUGETLB_FLAGS, SHMDEV_BACKEND_HUGETLB, placement,
+			     backing);
 }
 
 /*
@@ -287,11 +332,12 @@ static void hugetlb_explain(int err, const struct reason *why)
 
 static int hugetlb_probe(const struct reason *why)
 {
+	static const struct placement anywhere;
 	struct backing backing;
 	int err;
 
 	/* Reserving a page, and giving it back, is the only question not to lie. */
-	err = hugetlb_create(HUGE_SIZE, &backing);
+	err = hugetlb_create(HUGE_SIZE, &anywhere, &backing);
 	if (!err) {
 		err = hugetlb_secure(&backing, false);
 		backing_drop(&backing);
@@ -397,14 +443,18 @@ static int thp_probe(const struct reason *why)
 	return err ? err : memfd_try(0, why);
 }
 
-static int thp_create(size_t size, struct backing *backing)
+static int thp_create(size_t size, const struct placement *placement,
+		      struct backing *backing)
 {
 	const struct reason silent = { NULL, 0 };
 	int err = thp_enabled(&silent);
 
 	if (err)
 		return err;
-	return memfd_backing(size, HUGE_SIZE, 0, SHMDEV_BACKEND_THP, backing);
+	/* It may have huge pages; nobody can promise. */
+	if (placement->strict)
+		return -ENOMEM;
+	return memfd_backing(size, HUGE_SIZE, 0, SHMDEV_BACKEND_THP, placement, backing);
 }
 
 static bool thp_owns(int fd, const struct stat *st)
@@ -433,9 +483,13 @@ const struct backend_ops thp_backend = {
 
 /* --- base pages ------------------------------------------------------------- */
 
-static int memfd_create_base(size_t size, struct backing *backing)
+static int memfd_create_base(size_t size, const struct placement *placement,
+			     struct backing *backing)
 {
-	return memfd_backing(size, sysconf(_SC_PAGESIZE), 0, SHMDEV_BACKEND_MEMFD, backing);
+	if (placement->strict)
+		return -ENOMEM;
+	return memfd_backing(size, sysconf(_SC_PAGESIZE), 0, SHMDEV_BACKEND_MEMFD, placement,
+			     backing);
 }
 
 static int memfd_probe(const struct reason *why)

@@ -1,647 +1,587 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /*
- * Blocks: memory by the byte, in regions.
+ * Blocks: memory by the byte, in regions.  What there is of it is told in alloc.h; here
+ * is what callers see.
  *
- * An arena is a region and what we know of it.  Blocks up to SHARED_MAX share
- * arenas; a larger one is alone in its own.  Shared arenas are divided into chunks
- * of whole grains, and every grain has a struct chunk in a table that is private
- * memory, sparsely used: a peer that scribbles over a region does not touch it, and
- * to split and to merge need no memory and cannot fail.
- *
- * Free chunks are in bins by size, last freed first, because it is warm in the
- * cache; memory above an arena's top has never been handed out, is zero, and is
- * taken only if no bin has what is wanted.
- *
- * Chunks whose contents others may know of, because the block was shared or was
- * there at a fork, are withheld when they are freed: they go back with the arena.
+ * Blocks whose contents others may know of, because they were shared or were there at a
+ * fork, are withheld when they are freed: their bytes go back with the arena.
  */
 #define _GNU_SOURCE
 #include "heap.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/resource.h>
 
-#include "addrmap.h"
-#include "fork.h"
-#include "region.h"
-#include "shmdev.h"
+#include "alloc.h"
+#include "annotate.h"
 
-#define GRAIN		((size_t)SHMDEV_ALIGN)
-#define SHARED_MAX	((size_t)1 << 20)
-#define ARENA_MIN	((size_t)2 << 20)
-#define ARENA_MAX	((size_t)32 << 20)
-
-enum chunk_state {
-	CHUNK_NONE,		/* no chunk starts here */
-	CHUNK_FREE,		/* in a bin */
-	CHUNK_LIVE,		/* a block */
-	CHUNK_WITHHELD,		/* was a block, known to others */
-};
-
-/* What starts at a grain.  All zero, which costs no memory, if nothing does. */
-struct chunk {
-	struct arena *arena;
-	union {
-		struct {
-			struct chunk *next, *prev;
-		} bin;			/* CHUNK_FREE */
-		struct {
-			size_t size;	/* as asked for */
-			uint64_t epoch;	/* of its birth, or EPOCH_KNOWN */
-		} block;		/* CHUNK_LIVE */
-	};
-	uint32_t grains;
-	uint32_t grains_before;	/* of the chunk that ends here; 0 if none does */
-	enum chunk_state state;
-};
-
-struct arena {
-	struct shmdev_region *region;	/* one reference */
-	char *base;
-
-	/*
-	 * Shared arenas: a chunk and a bit "something starts here" for each grain,
-	 * and how far grains have been handed out.  An arena of one block: that.
-	 */
-	struct chunk *chunks;
-	uint64_t *starts;
-	size_t table_size;		/* of the mapping that both lie in */
-	uint32_t grains, top;
-	uint32_t grains_below_top;	/* of the chunk that ends at top */
-	struct chunk alone;
-
-	size_t live;			/* blocks */
-	bool withheld;			/* has a withheld chunk */
-	bool inherited;			/* the parent's: nothing is allocated here */
-	struct arena *next;		/* of the condemned */
-};
-
-/*
- * Bins: one for each number of grains below 16, then 16 for each power of two.  All
- * that is in a higher bin than the one a size falls into is large enough for it.
- */
-#define BIN_STEPS_LOG2	4
-#define BIN_STEPS	(1U << BIN_STEPS_LOG2)
-#define BINS		(32U * BIN_STEPS)
-
-/* How many chunks of the bin that a size falls into are looked at. */
-#define BIN_TRIES	16
-
-/* The epoch of blocks that someone else has been told of. */
-#define EPOCH_KNOWN	0
-
-static struct {
-	pthread_mutex_t lock;
-	struct addrmap arenas;
-
-	/* Counts forks: a block of an earlier epoch is known to another process. */
-	uint64_t epoch;
-
-	struct chunk *bins[BINS];
-	uint64_t bins_used[BINS / 64];
-
-	struct arena *current;		/* whose top is used; in .arenas too */
-	/*
-	 * One shared arena without a block is kept: a program that allocates and
-	 * frees in turn would make and drop a region each time.
-	 */
-	struct arena *spare;
-	size_t shared_bytes;		/* of shared arenas that we allocate from */
-
-	/* Taken out of all else, to be dropped by the next who is behind the gate. */
-	struct arena *condemned;
-
-	uint64_t blocks, block_bytes;
-} heap = {
-	.lock = PTHREAD_MUTEX_INITIALIZER,
+struct heap heap = {
+	.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
 	.epoch = EPOCH_KNOWN + 1,
 };
 
-/* --- Bins --------------------------------------------------------------------- */
-
-static unsigned int bin_of(uint32_t grains)
-{
-	unsigned int log2;
-
-	if (grains < BIN_STEPS)
-		return grains;
-	log2 = 31 - __builtin_clz(grains);
-	return (log2 - BIN_STEPS_LOG2 + 1) * BIN_STEPS +
-	       ((grains >> (log2 - BIN_STEPS_LOG2)) & (BIN_STEPS - 1));
-}
-
-static void bin_add(struct chunk *chunk)
-{
-	unsigned int bin = bin_of(chunk->grains);
-	struct chunk *next = heap.bins[bin];
-
-	chunk->state = CHUNK_FREE;
-	chunk->bin.prev = NULL;
-	chunk->bin.next = next;
-	if (next)
-		next->bin.prev = chunk;
-	heap.bins[bin] = chunk;
-	heap.bins_used[bin / 64] |= 1ULL << bin % 64;
-}
-
-static void bin_remove(struct chunk *chunk)
-{
-	unsigned int bin = bin_of(chunk->grains);
-
-	if (chunk->bin.next)
-		chunk->bin.next->bin.prev = chunk->bin.prev;
-	if (chunk->bin.prev)
-		chunk->bin.prev->bin.next = chunk->bin.next;
-	else
-		heap.bins[bin] = chunk->bin.next;
-	if (!heap.bins[bin])
-		heap.bins_used[bin / 64] &= ~(1ULL << bin % 64);
-}
-
-/* A free chunk of at least @grains, or NULL. */
-static struct chunk *bin_find(uint32_t grains)
-{
-	unsigned int bin = bin_of(grains);
-	struct chunk *chunk = heap.bins[bin];
-	unsigned int word;
-	uint64_t used;
-
-	for (int tries = 0; chunk && tries < BIN_TRIES; tries++, chunk = chunk->bin.next)
-		if (chunk->grains >= grains)
-			return chunk;
-
-	bin++;
-	word = bin / 64;
-	used = heap.bins_used[word] & ~0ULL << bin % 64;
-	while (!used) {
-		if (++word == BINS / 64)
-			return NULL;
-		used = heap.bins_used[word];
-	}
-	return heap.bins[word * 64 + __builtin_ctzll(used)];
-}
-
-/* --- Chunks ------------------------------------------------------------------- */
-
-static uint32_t chunk_index(const struct chunk *chunk)
-{
-	return chunk - chunk->arena->chunks;
-}
-
-static char *chunk_addr(const struct chunk *chunk)
-{
-	return chunk->arena->base + chunk_index(chunk) * GRAIN;
-}
-
-/* The chunk before or after in memory, or NULL. */
-static struct chunk *chunk_before(struct chunk *chunk)
-{
-	return chunk->grains_before ? chunk - chunk->grains_before : NULL;
-}
-
-static struct chunk *chunk_after(struct chunk *chunk)
-{
-	return chunk_index(chunk) + chunk->grains < chunk->arena->top ?
-	       chunk + chunk->grains : NULL;
-}
-
-static void chunk_resize(struct chunk *chunk, uint32_t grains)
-{
-	uint32_t end = chunk_index(chunk) + grains;
-
-	chunk->grains = grains;
-	if (end < chunk->arena->top)
-		chunk[grains].grains_before = grains;
-	else
-		chunk->arena->grains_below_top = grains;
-}
-
-/* Let a chunk of @grains start at @chunk, whose grains_before is right. */
-static void chunk_begin(struct arena *arena, struct chunk *chunk, uint32_t grains)
-{
-	uint32_t index = chunk - arena->chunks;
-
-	chunk->arena = arena;
-	arena->starts[index / 64] |= 1ULL << index % 64;
-	chunk_resize(chunk, grains);
-}
-
-/* Let @chunk take in the one after it. */
-static void chunk_absorb(struct chunk *chunk, struct chunk *after)
-{
-	uint32_t index = chunk_index(after);
-
-	after->state = CHUNK_NONE;
-	chunk->arena->starts[index / 64] &= ~(1ULL << index % 64);
-	chunk_resize(chunk, chunk->grains + after->grains);
-}
-
-/* Cut @chunk, which is in no bin, down to @grains, and put the rest into a bin. */
-static void chunk_split(struct chunk *chunk, uint32_t grains)
-{
-	struct chunk *rest = chunk + grains;
-	uint32_t rest_grains = chunk->grains - grains;
-
-	if (!rest_grains)
-		return;
-	chunk_begin(chunk->arena, rest, rest_grains);
-	chunk_resize(chunk, grains);
-	bin_add(rest);
-}
-
-/* Put @chunk into a bin, together with what is free around it. */
-static void chunk_free(struct chunk *chunk)
-{
-	struct chunk *after = chunk_after(chunk);
-	struct chunk *before = chunk_before(chunk);
-
-	if (after && after->state == CHUNK_FREE) {
-		bin_remove(after);
-		chunk_absorb(chunk, after);
-	}
-	if (before && before->state == CHUNK_FREE) {
-		bin_remove(before);
-		chunk_absorb(before, chunk);
-		chunk = before;
-	}
-	bin_add(chunk);
-}
-
-/* Fresh memory of @arena, which must have it. */
-static struct chunk *chunk_fresh(struct arena *arena, uint32_t grains)
-{
-	struct chunk *chunk = &arena->chunks[arena->top];
-
-	chunk->grains_before = arena->grains_below_top;
-	arena->top += grains;
-	chunk_begin(arena, chunk, grains);
-	return chunk;
-}
-
-/* The chunk that the grain at @index of a shared arena belongs to; NULL above top. */
-static struct chunk *chunk_around(const struct arena *arena, uint32_t index)
-{
-	uint32_t word = index / 64;
-	uint64_t starts;
-
-	if (index >= arena->top)
-		return NULL;
-	starts = arena->starts[word] & ~0ULL >> (63 - index % 64);
-	while (!starts)		/* ends at grain 0, where a chunk starts */
-		starts = arena->starts[--word];
-	return &arena->chunks[word * 64 + 63 - __builtin_clzll(starts)];
-}
-
-/* --- Arenas ------------------------------------------------------------------- */
-
-static bool arena_is_shared(const struct arena *arena)
-{
-	return arena->chunks != &arena->alone;
-}
-
-/* The table of chunks and starts: address space now, memory where it is used. */
-static int arena_make_table(struct arena *arena)
-{
-	size_t chunks = arena->grains * sizeof(*arena->chunks);
-	size_t starts = (arena->grains + 63) / 64 * sizeof(*arena->starts);
-	void *addr;
-
-	addr = mmap(NULL, chunks + starts, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (addr == MAP_FAILED)
-		return -ENOMEM;
-	/* Huge pages would fill in what is sparse by design. */
-	madvise(addr, chunks + starts, MADV_NOHUGEPAGE);
-	arena->table_size = chunks + starts;
-	arena->chunks = addr;
-	arena->starts = (uint64_t *)((char *)addr + chunks);
-	return 0;
-}
-
-static void arena_drop(struct arena *arena)
-{
-	if (arena_is_shared(arena))
-		munmap(arena->chunks, arena->table_size);
-	region_put(arena->region);
-	free(arena);
-}
-
-/* An arena of at least @size bytes, known to nobody yet; NULL + errno. */
-static struct arena *arena_make(size_t size, bool shared)
-{
-	struct arena *arena = calloc(1, sizeof(*arena));
-	int err;
-
-	if (!arena)
-		return NULL;
-	arena->region = region_create(size, &(struct placement){ 0 });
-	if (!arena->region) {
-		err = errno;
-		goto free_arena;
-	}
-	arena->base = shmdev_region_addr(arena->region);
-	arena->chunks = &arena->alone;
-	arena->alone.arena = arena;
-	if (shared) {
-		arena->grains = shmdev_region_size(arena->region) / GRAIN;
-		err = -arena_make_table(arena);
-		if (err)
-			goto put_region;
-	}
-	return arena;
-
-put_region:
-	region_put(arena->region);
-free_arena:
-	free(arena);
-	errno = err;
-	return NULL;
-}
-
-/* Take @arena out of everything.  Locked. */
-static void arena_condemn(struct arena *arena)
-{
-	addrmap_remove(&heap.arenas, arena->base);
-	if (arena_is_shared(arena) && !arena->inherited) {
-		for (struct chunk *chunk = arena->top ? arena->chunks : NULL; chunk;
-		     chunk = chunk_after(chunk))
-			if (chunk->state == CHUNK_FREE)
-				bin_remove(chunk);
-		heap.shared_bytes -= arena->grains * GRAIN;
-		if (heap.current == arena)
-			heap.current = NULL;
-		if (heap.spare == arena)
-			heap.spare = NULL;
-	}
-	arena->next = heap.condemned;
-	heap.condemned = arena;
-}
-
-/* The last block of @arena is gone.  Locked. */
-static void arena_emptied(struct arena *arena)
-{
-	if (arena_is_shared(arena) && !arena->inherited && !arena->withheld && !heap.spare)
-		heap.spare = arena;
-	else
-		arena_condemn(arena);
-}
-
-/* Behind the gate, without the lock. */
-static void drop_condemned(void)
-{
-	struct arena *arena, *next;
-
-	pthread_mutex_lock(&heap.lock);
-	arena = heap.condemned;
-	heap.condemned = NULL;
-	pthread_mutex_unlock(&heap.lock);
-
-	for (; arena; arena = next) {
-		next = arena->next;
-		arena_drop(arena);
-	}
-}
-
-/* --- Blocks ------------------------------------------------------------------- */
-
-/* Make a block of @size bytes of @chunk, which is of the right length.  Locked. */
-static void *block_begin(struct chunk *chunk, size_t size)
-{
-	struct arena *arena = chunk->arena;
-
-	chunk->state = CHUNK_LIVE;
-	chunk->block.size = size;
-	chunk->block.epoch = heap.epoch;
-	arena->live++;
-	if (heap.spare == arena)
-		heap.spare = NULL;
-	heap.blocks++;
-	heap.block_bytes += size;
-	return chunk_addr(chunk);
-}
-
-/* From memory that was used before, or is fresh; NULL if neither is there.  Locked. */
-static void *block_take(size_t size, bool *fresh)
-{
-	uint32_t grains = (size + GRAIN - 1) / GRAIN;
-	struct chunk *chunk = bin_find(grains);
-
-	*fresh = !chunk;
-	if (chunk) {
-		bin_remove(chunk);
-		chunk_split(chunk, grains);
-		return block_begin(chunk, size);
-	}
-	if (heap.current && heap.current->grains - heap.current->top >= grains)
-		return block_begin(chunk_fresh(heap.current, grains), size);
-	return NULL;
-}
-
-/* Let fresh memory come from @arena from now on.  0 or -ENOMEM.  Locked. */
-static int arena_install(struct arena *arena)
-{
-	struct arena *old = heap.current;
-	int err;
-
-	err = addrmap_insert(&heap.arenas, arena->base, arena->grains * GRAIN, arena);
-	if (err)
-		return err;
-	/* What the old one has left is too little now, and will do for smaller blocks. */
-	if (old && old->top < old->grains)
-		chunk_free(chunk_fresh(old, old->grains - old->top));
-	heap.current = arena;
-	heap.shared_bytes += arena->grains * GRAIN;
-	return 0;
-}
-
-/*
- * The next shared arena, as large as all before it together: few regions if much
- * is allocated, little memory if not.  Where that is not to be had, less.
- */
-static struct arena *arena_grow(size_t held)
-{
-	size_t size = held < ARENA_MIN ? ARENA_MIN : held > ARENA_MAX ? ARENA_MAX : held;
-	struct arena *arena;
-
-	for (;;) {
-		arena = arena_make(size, true);
-		if (arena || errno != ENOMEM || size == ARENA_MIN)
-			return arena;
-		size = size / 2 > ARENA_MIN ? size / 2 : ARENA_MIN;
-	}
-}
-
-static void *block_alloc_shared(size_t size, bool *fresh)
-{
-	struct arena *arena;
-	size_t held;
-	void *addr;
-	int err;
-
-	pthread_mutex_lock(&heap.lock);
-	addr = block_take(size, fresh);
-	held = heap.shared_bytes;
-	pthread_mutex_unlock(&heap.lock);
-	if (addr)
-		return addr;
-
-	err = fork_init();
-	if (err) {
-		errno = -err;
-		return NULL;
-	}
-	fork_gate_enter();
-	arena = arena_grow(held);
-	if (arena) {
-		pthread_mutex_lock(&heap.lock);
-		/* Others may have freed something in the meantime, or grown the heap. */
-		addr = block_take(size, fresh);
-		if (!addr) {
-			err = arena_install(arena);
-			if (!err) {
-				arena = NULL;
-				addr = block_take(size, fresh);
-			}
-		}
-		pthread_mutex_unlock(&heap.lock);
-		if (arena)
-			arena_drop(arena);
-		if (err)
-			errno = -err;
-	}
-	fork_gate_leave();
-	return addr;
-}
-
-static void *block_alloc_alone(size_t size)
-{
-	struct arena *arena;
-	void *addr = NULL;
-	int err;
-
-	err = fork_init();
-	if (err) {
-		errno = -err;
-		return NULL;
-	}
-	fork_gate_enter();
-	arena = arena_make(size, false);
-	if (arena) {
-		pthread_mutex_lock(&heap.lock);
-		err = addrmap_insert(&heap.arenas, arena->base,
-				     shmdev_region_size(arena->region), arena);
-		if (!err)
-			addr = block_begin(&arena->alone, size);
-		pthread_mutex_unlock(&heap.lock);
-		if (err) {
-			arena_drop(arena);
-			errno = -err;
-		}
-	}
-	fork_gate_leave();
-	return addr;
-}
-
-/* The block that starts at @addr, or NULL and what @addr is instead.  Locked. */
-static struct chunk *block_at(const char *addr, const char **instead)
-{
-	struct arena *arena = addrmap_find(&heap.arenas, addr);
-	struct chunk *chunk;
-	size_t offset;
-
-	*instead = "not from shm_alloc()";
-	if (!arena)
-		return NULL;
-	offset = addr - arena->base;
-	*instead = "not the start of a block";
-	if (offset % GRAIN || (!arena_is_shared(arena) && offset))
-		return NULL;
-	chunk = &arena->chunks[offset / GRAIN];
-	switch (chunk->state) {
-	case CHUNK_LIVE:
-		return chunk;
-	case CHUNK_FREE:
-	case CHUNK_WITHHELD:
-		*instead = "freed already";
-		break;
-	case CHUNK_NONE:
-		*instead = "not the start of a live block";
-		break;
-	}
-	return NULL;
-}
-
-/* The live block that @addr lies in, or NULL.  Locked. */
-static struct chunk *block_around(const char *addr)
-{
-	struct arena *arena = addrmap_find(&heap.arenas, addr);
-	struct chunk *chunk;
-
-	if (!arena)
-		return NULL;
-	chunk = arena_is_shared(arena) ?
-		chunk_around(arena, (addr - arena->base) / GRAIN) : &arena->alone;
-	if (!chunk || chunk->state != CHUNK_LIVE ||
-	    (size_t)(addr - chunk_addr(chunk)) >= chunk->block.size)
-		return NULL;
-	return chunk;
-}
-
-static void block_end(struct chunk *chunk)
-{
-	struct arena *arena = chunk->arena;
-
-	heap.blocks--;
-	heap.block_bytes -= chunk->block.size;
-	if (arena_is_shared(arena)) {
-		if (arena->inherited || chunk->block.epoch != heap.epoch) {
-			chunk->state = CHUNK_WITHHELD;
-			arena->withheld = true;
-		} else {
-			chunk_free(chunk);
-		}
-	}
-	if (!--arena->live)
-		arena_emptied(arena);
-}
-
-static _Noreturn void die(const void *addr, const char *what)
+_Noreturn void heap_die(const void *addr, const char *what)
 {
 	fprintf(stderr, "shmdev: shm_free(%p): %s\n", addr, what);
 	abort();
 }
 
+/* --- Allocation ------------------------------------------------------------------------- */
+
+/* As the caller wants it. */
+struct request {
+	size_t size;
+	size_t align;
+	bool dirty;		/* need not be cleared */
+	bool own;		/* a region */
+	struct placement placement;
+};
+
+/* What a slot or a run is to have room for. */
+static size_t room_of(size_t size)
+{
+	return heap.annotate ? size + ANNOTATE_REDZONE : size;
+}
+
+/* The class whose slots, aligned, hold @size bytes; CLASSES if none does. */
+static unsigned int class_aligned(size_t size, size_t align)
+{
+	unsigned int class = size > SLAB_MAX ? CLASSES : class_of(size);
+
+	/* Slabs begin at a page. */
+	if (align > PAGE)
+		return CLASSES;
+	while (class < CLASSES && class_size(class) % align)
+		class++;
+	return class;
+}
+
+static void *small_alloc(const struct request *request, unsigned int class)
+{
+	bool dirty;
+	void *addr = tcache_alloc(request->size, class, &dirty);
+
+	if (!addr)
+		return NULL;
+	if (heap.annotate)
+		annotate_alloc(addr, request->size, !request->dirty);
+	if (dirty && !request->dirty)
+		memset(addr, 0, request->size);
+	return addr;
+}
+
+/* A block of whole pages. */
+static void *run_alloc(const struct request *request)
+{
+	uint32_t pages = (room_of(request->size) + PAGE - 1) / PAGE, low = 0, high = 0;
+	struct arena *arena;
+	struct pool *pool;
+	struct run *run;
+	int err;
+
+	pthread_mutex_lock(&heap.lock);
+	pool = pool_of(&request->placement);
+	if (!pool) {
+		pthread_mutex_unlock(&heap.lock);
+		errno = ENOMEM;
+		return NULL;
+	}
+	for (;;) {
+		run = run_take(pool, pages, request->align);
+		if (run)
+			break;
+		pthread_mutex_unlock(&heap.lock);
+		err = pool_grow(pool, pages, request->align);
+		if (err) {
+			errno = -err;
+			return NULL;
+		}
+		pthread_mutex_lock(&heap.lock);
+	}
+	arena = run->span.arena;
+	run->block.size = run->block.high = request->size;
+	run->block.epoch = heap.epoch;
+	WRITE_ONCE(run->span.kind, SPAN_RUN);
+	WRITE_ONCE(arena->others, arena->others + 1);
+	WRITE_ONCE(heap.run_bytes, heap.run_bytes + pages * PAGE);
+	/* From now on the block's bytes may not be zero. */
+	if (!arena_dirty(arena, run->span.page, pages, &low, &high))
+		low = high = 0;
+	arena_soil(arena, run->span.page, pages);
+	pthread_mutex_unlock(&heap.lock);
+
+	if (heap.annotate)
+		annotate_alloc(run->span.base, request->size, !request->dirty);
+	if (low < high && !request->dirty) {
+		size_t start = (low - run->span.page) * PAGE, end = (high - run->span.page) * PAGE;
+
+		if (end > request->size)
+			end = request->size;
+		if (start < end)
+			arena_clear(arena, run->span.base + start, end - start);
+	}
+	return run->span.base;
+}
+
+static void *alone_alloc(const struct request *request)
+{
+	void *addr = arena_alone(request->size, request->align, &request->placement);
+
+	if (addr && heap.annotate)
+		annotate_alloc(addr, request->size, true);
+	return addr;
+}
+
+/* Whether there are so many regions of one block that the next is to share one. */
+static bool is_crowded(void)
+{
+	unsigned int most = 256;
+	struct rlimit limit;
+
+	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur / 8 < most)
+		most = limit.rlim_cur / 8;
+	return READ_ONCE(heap.alone) >= most;
+}
+
+static void *block_alloc(const struct request *request)
+{
+	bool anywhere = !request->placement.on_node && !request->placement.strict;
+	unsigned int class;
+	void *addr;
+	int err;
+
+	err = heap_init();
+	if (err) {
+		errno = -err;
+		return NULL;
+	}
+	if (request->size > PTRDIFF_MAX - HUGE_SIZE - request->align) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (request->own)
+		return alone_alloc(request);
+	if (anywhere) {
+		class = class_aligned(room_of(request->size), request->align);
+		if (class < CLASSES)
+			return small_alloc(request, class);
+	}
+	if (request->size <= SHARED_MAX && request->align <= SHARED_MAX)
+		return run_alloc(request);
+	if (request->size > CROWDED_MAX || request->align > CROWDED_MAX)
+		return alone_alloc(request);
+	if (is_crowded())
+		return run_alloc(request);
+	addr = alone_alloc(request);
+	if (!addr && (errno == EMFILE || errno == ENFILE))
+		addr = run_alloc(request);
+	return addr;
+}
+
+/* 0 or -EINVAL. */
+static int request_make(struct request *request, size_t size,
+			const struct shmdev_block_options *options)
+{
+	const uint32_t known = SHMDEV_BLOCK_NOZERO | SHMDEV_BLOCK_OWN | SHMDEV_BLOCK_NODE |
+			       SHMDEV_BLOCK_HUGE;
+
+	*request = (struct request){
+		.size = size, .align = SHMDEV_ALIGN,
+	};
+	if (!size)
+		return -EINVAL;
+	if (!options)
+		return 0;
+	for (size_t i = 0; i < sizeof(options->reserved) / sizeof(options->reserved[0]); i++)
+		if (options->reserved[i])
+			return -EINVAL;
+	if (options->flags & ~known ||
+	    (options->align & (options->align - 1)) || options->align > SHMDEV_ALIGN_MAX ||
+	    (options->flags & SHMDEV_BLOCK_NODE ? options->node < 0 : options->node))
+		return -EINVAL;
+	if (options->align > SHMDEV_ALIGN)
+		request->align = options->align;
+	request->dirty = options->flags & SHMDEV_BLOCK_NOZERO;
+	request->own = options->flags & SHMDEV_BLOCK_OWN;
+	request->placement.strict = options->flags & SHMDEV_BLOCK_HUGE;
+	request->placement.on_node = options->flags & SHMDEV_BLOCK_NODE;
+	request->placement.node = options->node;
+	return 0;
+}
+
+/* --- Live blocks ---------------------------------------------------------------------- */
+
+/* Why @addr, of which the page map knows nothing that helps, is no block. */
+static const char *why_not(const char *addr)
+{
+	const char *why = "not from shm_alloc()";
+	struct arena *arena;
+	struct span *span;
+
+	pthread_mutex_lock(&heap.lock);
+	arena = addrmap_find(&heap.arenas, addr);
+	if (arena) {
+		span = arena_find(arena, addr);
+		if ((uintptr_t)addr % SHMDEV_ALIGN)
+			why = "not the start of a block";
+		else if (span->kind == SPAN_RUN)
+			why = "not the start of a block";
+		else if (span->kind == SPAN_SLAB)
+			why = "not the start of a live block";
+		else
+			why = "freed already, or never allocated";
+	}
+	pthread_mutex_unlock(&heap.lock);
+	return why;
+}
+
+/* The span of a block that starts at @addr: a run, or a slab and its *@slot; or NULL. */
+static struct span *block_find(const void *addr, unsigned int *slot)
+{
+	struct span *span = pagemap_get(addr);
+	struct slab *slab = (struct slab *)span;
+
+	if (!span)
+		return NULL;
+	switch (READ_ONCE(span->kind)) {
+	case SPAN_SLAB:
+		*slot = slab_slot(slab, addr);
+		return addr == slab_addr(slab, *slot) && *slot < slab->slots &&
+		       word_get(slab, *slot) & WORD_LIVE ? span : NULL;
+	case SPAN_RUN:
+		return addr == span->base ? span : NULL;
+	default:
+		return NULL;
+	}
+}
+
+/* For one that must be there. */
+static struct span *block_get(const void *addr, unsigned int *slot)
+{
+	struct span *span = block_find(addr, slot);
+	struct slab *slab;
+
+	if (span)
+		return span;
+	span = pagemap_get(addr);
+	slab = (struct slab *)span;
+	/* Of a slot there is more to say. */
+	if (span && READ_ONCE(span->kind) == SPAN_SLAB &&
+	    addr == slab_addr(slab, slab_slot(slab, addr)) &&
+	    slab_slot(slab, addr) < READ_ONCE(slab->handed))
+		heap_die(addr, "freed already");
+	heap_die(addr, why_not(addr));
+}
+
+static size_t block_size(const struct span *span, unsigned int slot)
+{
+	if (span->kind == SPAN_SLAB)
+		return word_size(word_get((const struct slab *)span, slot));
+	return READ_ONCE(((const struct run *)span)->block.size);
+}
+
+/* How large it may become where it is. */
+static size_t block_room(const struct span *span, unsigned int slot)
+{
+	const struct arena *arena = span->arena;
+
+	/* What is behind the block is there to be run into. */
+	if (heap.annotate)
+		return block_size(span, slot);
+	if (span->kind == SPAN_SLAB)
+		return ((const struct slab *)span)->size;
+	if (!arena->pool)
+		return arena->size - (span->base - arena->base);
+	return span->pages * PAGE;
+}
+
+/* The live block that @addr is in: where it starts, and its size.  Locked. */
+static struct span *block_around(const char *addr, unsigned int *slot, char **start,
+				 size_t *size)
+{
+	struct arena *arena = addrmap_find(&heap.arenas, addr);
+	struct span *span;
+	struct slab *slab;
+	uint16_t word;
+
+	if (!arena)
+		return NULL;
+	span = arena_find(arena, addr);
+	if (span->kind == SPAN_RUN) {
+		*start = span->base;
+		*size = ((struct run *)span)->block.size;
+	} else if (span->kind == SPAN_SLAB) {
+		slab = (struct slab *)span;
+		*slot = slab_slot(slab, addr);
+		word = word_get(slab, *slot);
+		if (!(word & WORD_LIVE))
+			return NULL;
+		*start = slab_addr(slab, *slot);
+		*size = word_size(word);
+	} else {
+		return NULL;
+	}
+	return addr >= *start && (size_t)(addr - *start) < *size ? span : NULL;
+}
+
+/* --- Free ----------------------------------------------------------------------------- */
+
+/* Live blocks of @span that start in [@from, @to), which is all if these are NULL. */
+static long span_count(const struct span *span, const char *from, const char *to,
+		       uint64_t *bytes)
+{
+	const struct slab *slab = (const struct slab *)span;
+	uint16_t word;
+	long count = 0;
+
+	if (span->kind == SPAN_RUN && (!to || (span->base >= from && span->base < to))) {
+		*bytes += ((const struct run *)span)->block.size;
+		return 1;
+	}
+	if (span->kind != SPAN_SLAB)
+		return 0;
+	for (unsigned int slot = 0; slot < slab->slots; slot++) {
+		const char *addr = slab_addr(slab, slot);
+
+		word = word_get(slab, slot);
+		if (!(word & WORD_LIVE) || (to && (addr < from || addr >= to)))
+			continue;
+		*bytes += word_size(word);
+		count++;
+	}
+	return count;
+}
+
+static long arena_count(const struct arena *arena, uint64_t *bytes)
+{
+	long count = 0;
+
+	for (struct span *span = arena_first(arena); span; span = arena_next(arena, span))
+		count += span_count(span, NULL, NULL, bytes);
+	return count;
+}
+
+/* A block of the parent's, which may be anywhere in an arena that we only look at. */
+static void inherited_free(struct span *span, unsigned int slot)
+{
+	struct arena *arena = span->arena;
+	struct slab *slab = (struct slab *)span;
+	uint64_t bytes = 0;
+
+	pthread_mutex_lock(&heap.lock);
+	if (arena->live < 0)
+		arena->live = arena_count(arena, &bytes);
+	if (span->kind == SPAN_SLAB) {
+		if (!(word_get(slab, slot) & WORD_LIVE))
+			heap_die(slab_addr(slab, slot), "freed already");
+		word_set(slab, slot, WORD_WITHHELD);
+	} else {
+		if (span->kind != SPAN_RUN)
+			heap_die(span->base, "freed already");
+		WRITE_ONCE(span->kind, SPAN_WITHHELD);
+	}
+	if (!--arena->live)
+		arena_condemn(arena);
+	pthread_mutex_unlock(&heap.lock);
+	condemned_drop_gated();
+}
+
+static void run_free(struct run *run)
+{
+	struct arena *arena = run->span.arena;
+
+	pthread_mutex_lock(&heap.lock);
+	if (run->span.kind != SPAN_RUN)
+		heap_die(run->span.base, "freed already");
+	if (!arena->pool) {
+		arena_condemn(arena);
+	} else {
+		arena_uncount(arena);
+		WRITE_ONCE(heap.run_bytes, heap.run_bytes - run->span.pages * PAGE);
+		if (run->block.epoch == heap.epoch) {
+			run_release(run);
+		} else {
+			WRITE_ONCE(run->span.kind, SPAN_WITHHELD);
+			arena->withheld = true;
+		}
+		arena_settle(arena);
+	}
+	pthread_mutex_unlock(&heap.lock);
+	condemned_drop_gated();
+	if (heap_purge_due())
+		heap_purge();
+}
+
+/* What the fast path of shm_free() does not do. */
+static __attribute__((noinline)) void free_slow(void *ptr)
+{
+	int err = errno;
+	unsigned int slot = 0;
+	struct span *span;
+
+	if (!ptr)
+		return;
+	span = block_get(ptr, &slot);
+	if (heap.annotate)
+		annotate_free(ptr, block_size(span, slot));
+	if (span->arena->inherited)
+		inherited_free(span, slot);
+	else if (span->kind == SPAN_SLAB)
+		tcache_free((struct slab *)span, slot);
+	else
+		run_free((struct run *)span);
+	errno = err;
+}
+
+static __attribute__((noinline)) void free_event(struct tcache *self, struct slab *slab)
+{
+	int err = errno;
+
+	tcache_event(self, slab);
+	errno = err;
+}
+
+/* --- Resize --------------------------------------------------------------------------- */
+
+/* The pages of a block that shall be of @size; it is in a shared arena.  Locked. */
+static bool run_repage(struct run *run, size_t size)
+{
+	uint32_t pages = (size + PAGE - 1) / PAGE, have = run->span.pages;
+
+	if (pages > have) {
+		if (run->span.arena->inherited || !run_extend(run, pages - have))
+			return false;
+	} else if (pages < have) {
+		/* What others know of is not given up before it is freed. */
+		if (run->span.arena->inherited || run->block.epoch != heap.epoch)
+			return true;
+		if (run_shrink(run, pages))
+			return false;
+	}
+	WRITE_ONCE(heap.run_bytes, heap.run_bytes + pages * PAGE - have * PAGE);
+	return true;
+}
+
+/*
+ * Resize a block of pages where it is, if that goes.  What is behind its old end may not
+ * be zero before *@clear_to.
+ */
+static bool run_resize(struct run *run, size_t size, bool anyhow, size_t *clear_to)
+{
+	struct arena *arena = run->span.arena;
+	size_t have = run->span.pages * PAGE;
+	uint32_t low, high, pages;
+	bool done = false;
+
+	pthread_mutex_lock(&heap.lock);
+	if (!arena->pool) {
+		/* Less than a half is not worth a region any more. */
+		if (size > arena->size - (run->span.base - arena->base) ||
+		    (size <= arena->size / 2 && !anyhow))
+			goto unlock;
+		*clear_to = run->block.high;
+	} else {
+		if ((size > CROWDED_MAX || !run_repage(run, size)) && !anyhow)
+			goto unlock;
+		*clear_to = have;
+		pages = run->span.pages - have / PAGE;
+		if (run->span.pages * PAGE > have) {
+			if (arena_dirty(arena, run->span.page + have / PAGE, pages, &low, &high))
+				*clear_to = (high - run->span.page) * PAGE;
+			arena_soil(arena, run->span.page + have / PAGE, pages);
+		}
+	}
+	WRITE_ONCE(run->block.size, size);
+	if (run->block.high < size)
+		run->block.high = size;
+	done = true;
+unlock:
+	pthread_mutex_unlock(&heap.lock);
+	return done;
+}
+
+/*
+ * Let the block that begins with @span be of @size, and what it grew by zero, where it is.
+ * To shrink to less than a half is refused, unless it is to be @anyhow.
+ */
+static bool block_resize(struct span *span, unsigned int slot, const struct request *request,
+			 bool anyhow)
+{
+	struct slab *slab = (struct slab *)span;
+	size_t size = request->size, old = block_size(span, slot), clear_to = size;
+	char *addr = span->base;
+
+	if (heap.annotate) {
+		/* It moves when it grows, so that who goes on using the old one is found. */
+		if (size > old)
+			return false;
+		anyhow = true;
+	}
+	if (span->kind == SPAN_SLAB) {
+		addr = slab_addr(slab, slot);
+		if (size > slab->size || (size <= slab->size / 2 && !anyhow))
+			return false;
+		word_set(slab, slot, WORD_LIVE | (size - 1));
+	} else if (!run_resize((struct run *)span, size, anyhow, &clear_to)) {
+		return false;
+	}
+	if (heap.annotate)
+		annotate_resize(addr, old, size);
+	if (clear_to > size)
+		clear_to = size;
+	if (old < clear_to && !request->dirty)
+		arena_clear(span->arena, addr + old, clear_to - old);
+	return true;
+}
+
+/* Whether the block at @addr is where @request could have put it. */
+static bool is_as_requested(const struct span *span, const void *addr,
+			    const struct request *request)
+{
+	const struct arena *arena = span->arena;
+
+	if ((uintptr_t)addr % request->align || (request->own && arena->pool))
+		return false;
+	if (!request->placement.on_node && !request->placement.strict)
+		return true;
+	return placement_is(&arena->placement, &request->placement);
+}
+
+/* --- What others ask ------------------------------------------------------------------ */
+
 bool heap_check_range(const void *addr, size_t len)
 {
-	const char *start = addr;
+	const char *from = addr;
 	struct arena *arena;
-	struct chunk *chunk;
+	struct span *span;
+	unsigned int slot;
+	uint64_t bytes;
+	char *start;
+	size_t size;
 	bool good = true;
 
 	pthread_mutex_lock(&heap.lock);
-	chunk = block_around(start);
-	if (chunk) {
-		good = len <= chunk->block.size - (size_t)(start - chunk_addr(chunk));
+	if (block_around(from, &slot, &start, &size)) {
+		good = len <= size - (size_t)(from - start);
 		goto unlock;
 	}
-	arena = addrmap_find(&heap.arenas, start);
+	arena = addrmap_find(&heap.arenas, from);
 	if (!arena)
 		goto unlock;
 	/*
 	 * Not in a block.  Of our own arenas nothing else may be written to.  In one
 	 * of the parent's there may be blocks that only the parent knows.
 	 */
-	if (!arena->inherited || !arena_is_shared(arena)) {
+	if (!arena->inherited || !arena->pool) {
 		good = false;
 		goto unlock;
 	}
-	chunk = chunk_around(arena, (start - arena->base) / GRAIN);
-	for (; chunk && chunk_addr(chunk) < start + len; chunk = chunk_after(chunk))
-		if (chunk->state == CHUNK_LIVE && chunk_addr(chunk) >= start)
+	for (span = arena_find(arena, from); span && span->base < from + len;
+	     span = arena_next(arena, span))
+		if (span_count(span, from, from + len, &bytes))
 			good = false;
 unlock:
 	pthread_mutex_unlock(&heap.lock);
@@ -650,99 +590,11 @@ unlock:
 
 void heap_count(uint64_t *blocks, uint64_t *bytes)
 {
+	*blocks = *bytes = 0;
 	pthread_mutex_lock(&heap.lock);
-	*blocks = heap.blocks;
-	*bytes = heap.block_bytes;
+	for (size_t i = 0; i < heap.arenas.nr; i++)
+		*blocks += arena_count(heap.arenas.ranges[i].owner, bytes);
 	pthread_mutex_unlock(&heap.lock);
-}
-
-/* --- Fork --------------------------------------------------------------------- */
-
-void heap_fork_prepare(void)
-{
-	pthread_mutex_lock(&heap.lock);
-}
-
-void heap_fork_parent(void)
-{
-	heap.epoch++;
-	pthread_mutex_unlock(&heap.lock);
-}
-
-/*
- * The child keeps the blocks, gives up what is free to the parent, and drops the
- * arenas that have nothing else, so that it does not hold the parent's memory.
- */
-void heap_fork_child(void)
-{
-	struct arena *arena;
-
-	heap.epoch++;
-	memset(heap.bins, 0, sizeof(heap.bins));
-	memset(heap.bins_used, 0, sizeof(heap.bins_used));
-	heap.current = NULL;
-	heap.shared_bytes = 0;
-	for (size_t i = 0; i < heap.arenas.nr; i++) {
-		arena = heap.arenas.ranges[i].owner;
-		arena->inherited = true;
-	}
-	if (heap.spare)
-		arena_condemn(heap.spare);
-	heap.spare = NULL;
-	pthread_mutex_unlock(&heap.lock);
-	drop_condemned();
-}
-
-/* --- API ---------------------------------------------------------------------- */
-
-void *shmdev_block_alloc(size_t size, unsigned int flags)
-{
-	bool fresh = true;
-	void *addr;
-
-	if (!size || flags & ~SHMDEV_BLOCK_NOZERO) {
-		errno = EINVAL;
-		return NULL;
-	}
-	if (size > SHARED_MAX)
-		return block_alloc_alone(size);
-
-	addr = block_alloc_shared(size, &fresh);
-	if (addr && !fresh && !(flags & SHMDEV_BLOCK_NOZERO))
-		memset(addr, 0, size);
-	return addr;
-}
-
-void *shm_alloc(size_t size)
-{
-	return shmdev_block_alloc(size, 0);
-}
-
-void shm_free(void *ptr)
-{
-	int err = errno;
-	struct chunk *chunk;
-	const char *instead;
-	bool drop;
-
-	if (!ptr)
-		return;
-
-	pthread_mutex_lock(&heap.lock);
-	chunk = block_at(ptr, &instead);
-	if (chunk)
-		block_end(chunk);
-	drop = heap.condemned;
-	pthread_mutex_unlock(&heap.lock);
-
-	if (!chunk)
-		die(ptr, instead);
-	if (drop) {
-		fork_gate_enter();
-		drop_condemned();
-		fork_gate_leave();
-	}
-	errno = err;
 }
 
 bool heap_knows(const void *addr)
@@ -758,31 +610,242 @@ bool heap_knows(const void *addr)
 bool heap_shares(const void *addr)
 {
 	struct arena *arena;
-	bool shared;
+	bool shares;
 
 	pthread_mutex_lock(&heap.lock);
 	arena = addrmap_find(&heap.arenas, addr);
-	shared = arena && arena_is_shared(arena);
+	shares = arena && arena->pool;
 	pthread_mutex_unlock(&heap.lock);
-	return shared;
+	return shares;
 }
 
 struct shmdev_region *heap_share(const void *ptr, size_t *offset, size_t *left)
 {
 	struct shmdev_region *region = NULL;
-	struct chunk *chunk;
+	struct slab *slab;
+	struct span *span;
+	unsigned int slot;
+	char *start;
+	size_t size;
 
 	pthread_mutex_lock(&heap.lock);
-	chunk = block_around(ptr);
-	if (chunk) {
-		chunk->block.epoch = EPOCH_KNOWN;
-		region = shmdev_region_ref(chunk->arena->region);
-		*offset = (const char *)ptr - chunk->arena->base;
-		*left = chunk->block.size - ((const char *)ptr - chunk_addr(chunk));
+	span = block_around(ptr, &slot, &start, &size);
+	if (span) {
+		slab = (struct slab *)span;
+		if (span->kind == SPAN_SLAB) {
+			__atomic_or_fetch(&slab->known[slot / 64], 1ULL << slot % 64,
+					  __ATOMIC_RELAXED);
+			WRITE_ONCE(span->fast, NULL);
+		} else {
+			((struct run *)span)->block.epoch = EPOCH_KNOWN;
+		}
+		region = shmdev_region_ref(span->arena->region);
+		*offset = (const char *)ptr - span->arena->base;
+		*left = size - (size_t)((const char *)ptr - start);
 	}
 	pthread_mutex_unlock(&heap.lock);
-
 	return region;
+}
+
+/* --- Fork ----------------------------------------------------------------------------- */
+
+void heap_fork_prepare(void)
+{
+	pthread_mutex_lock(&heap.lock);
+	/* Before the child is made: then it need not copy what this writes to. */
+	__atomic_store_n(&heap.epoch, heap.epoch + 1, __ATOMIC_RELEASE);
+	tcache_fork_prepare();
+}
+
+void heap_fork_parent(void)
+{
+	pthread_mutex_unlock(&heap.lock);
+}
+
+static bool has_block(const struct arena *arena)
+{
+	uint64_t bytes = 0;
+
+	for (struct span *span = arena_first(arena); span; span = arena_next(arena, span))
+		if (span_count(span, NULL, NULL, &bytes))
+			return true;
+	return false;
+}
+
+/*
+ * The child keeps the blocks, gives up what is free to the parent, and drops the
+ * arenas that have nothing else, so that it does not hold the parent's memory.
+ */
+void heap_fork_child(void)
+{
+	struct arena *arena;
+
+	for (struct pool *pool = &heap.pool; pool; pool = pool->next) {
+		memset(pool->bins, 0, sizeof(pool->bins));
+		memset(pool->bins_used, 0, sizeof(pool->bins_used));
+		pool->held = 0;
+	}
+	heap.spare = NULL;
+	heap.dirty_free = heap.run_bytes = 0;
+	heap.purging = false;
+	tcache_fork_child();
+	for (size_t i = heap.arenas.nr; i-- > 0;) {
+		arena = heap.arenas.ranges[i].owner;
+		arena->inherited = true;
+		arena->live = -1;
+		if (!has_block(arena))
+			arena_condemn(arena);
+	}
+	pthread_mutex_unlock(&heap.lock);
+	condemned_drop();
+}
+
+/* --- API ------------------------------------------------------------------------------ */
+
+/* What the fast path of shm_alloc() does not do. */
+static __attribute__((noinline)) void *alloc_slow(size_t size, bool dirty)
+{
+	struct request request = {
+		.size = size, .align = SHMDEV_ALIGN, .dirty = dirty,
+	};
+
+	if (!size) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return block_alloc(&request);
+}
+
+/* memset() is for more than a few cache lines. */
+static inline void clear(void *addr, size_t size)
+{
+	typedef long long line __attribute__((vector_size(16), may_alias));
+	line *at = __builtin_assume_aligned(addr, SHMDEV_ALIGN), *end = at + (size + 15) / 16;
+
+	if (unlikely(size > 256)) {
+		memset(addr, 0, size);
+		return;
+	}
+	do {
+		at[0] = at[1] = at[2] = at[3] = (line){ 0 };
+		at += 4;
+	} while (at < end);
+}
+
+static inline void *alloc_fast(size_t size, bool clean)
+{
+	struct slab *slab;
+	bool dirty;
+	void *addr;
+
+	if (unlikely(size - 1 >= SLAB_MAX))
+		return alloc_slow(size, !clean);
+	slab = READ_ONCE(tcache_self->current[class_of(size)]);
+	addr = slab_take(slab, size, &dirty);
+	if (unlikely(!addr))
+		return alloc_slow(size, !clean);
+	if (clean && dirty)
+		clear(addr, size);
+	return addr;
+}
+
+void *shm_alloc(size_t size)
+{
+	return alloc_fast(size, true);
+}
+
+void *shmdev_block_alloc(size_t size, unsigned int flags)
+{
+	if (flags & ~SHMDEV_BLOCK_NOZERO) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return alloc_fast(size, !flags);
+}
+
+void *shmdev_block_alloc_with(size_t size, const struct shmdev_block_options *options)
+{
+	struct request request;
+	int err = request_make(&request, size, options);
+
+	if (err) {
+		errno = -err;
+		return NULL;
+	}
+	return block_alloc(&request);
+}
+
+void *shmdev_block_alloc_aligned(size_t align, size_t size)
+{
+	const struct shmdev_block_options options = { .align = align };
+
+	return shmdev_block_alloc_with(size, &options);
+}
+
+void shm_free(void *ptr)
+{
+	struct span *span = pagemap_get(ptr);
+	struct tcache *self = tcache_self;
+	struct slab *slab = (struct slab *)span;
+	unsigned int slot;
+
+	if (unlikely(!span) || unlikely(READ_ONCE(span->fast) != self)) {
+		free_slow(ptr);
+		return;
+	}
+	slot = slab_slot(slab, ptr);
+	if (unlikely(ptr != slab_addr(slab, slot)) ||
+	    unlikely(!(word_get(slab, slot) & WORD_LIVE))) {
+		free_slow(ptr);
+		return;
+	}
+	if (unlikely(slab_give(slab, slot)))
+		free_event(self, slab);
+}
+
+size_t shmdev_block_usable_size(const void *ptr)
+{
+	unsigned int slot = 0;
+
+	if (!ptr)
+		return 0;
+	return block_room(block_get(ptr, &slot), slot);
+}
+
+void *shmdev_block_resize(void *ptr, size_t size, const struct shmdev_block_options *options)
+{
+	struct request request;
+	unsigned int slot = 0;
+	struct span *span;
+	bool stays;
+	size_t old;
+	void *moved;
+	int err = request_make(&request, size, options);
+
+	if (err) {
+		errno = -err;
+		return NULL;
+	}
+	if (!ptr)
+		return block_alloc(&request);
+	span = block_get(ptr, &slot);
+	stays = is_as_requested(span, ptr, &request);
+	if (stays && block_resize(span, slot, &request, false))
+		return ptr;
+
+	old = block_size(span, slot);
+	moved = block_alloc(&request);
+	if (!moved) {
+		/* Waste is better than an error. */
+		err = errno;
+		if (stays && size <= old && block_resize(span, slot, &request, true))
+			return ptr;
+		errno = err;
+		return NULL;
+	}
+	memcpy(moved, ptr, old < size ? old : size);
+	shm_free(ptr);
+	return moved;
 }
 
 struct shmdev_region *shmdev_block_share(const void *ptr, size_t *offset)

@@ -478,7 +478,7 @@ static void check_bad_requests(void)
 	closed = dup(file);
 	close(closed);
 	freed = get(50000);
-	shm_free(freed);
+	shm_free(laundered(freed));
 
 	{
 		struct bad bad[] = {

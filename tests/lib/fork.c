@@ -110,7 +110,7 @@ static void blocks_of_before_a_fork_are_not_reused(void)
 	anchor = get(64);
 	block = get(4096);
 	check_child(nothing, NULL);
-	shm_free(block);
+	shm_free(laundered(block));
 	for (int i = 0; i < 2000; i++) {
 		other = shmdev_block_alloc(4096, SHMDEV_BLOCK_NOZERO);
 		CHECK(other);
@@ -124,7 +124,7 @@ static void blocks_of_before_a_fork_are_not_reused(void)
 	shm_free(other);
 	other = shmdev_block_alloc(50000, SHMDEV_BLOCK_NOZERO);
 	for (int i = 0; i < 10; i++) {
-		shm_free(other);
+		shm_free(laundered(other));
 		CHECK(shmdev_block_alloc(50000, SHMDEV_BLOCK_NOZERO) == other);
 	}
 	shm_free(other);

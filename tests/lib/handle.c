@@ -164,9 +164,9 @@ static void export_of_anything(void)
 	CHECK_EQ(shmdev_export(&handle, &twin), -ENOENT);
 	CHECK_EQ(shmdev_export(small + 1000, &twin), -ENOENT);
 	CHECK_EQ(twin.size, 1);
-	shm_free(small);
+	shm_free(laundered(small));
 	CHECK_EQ(shmdev_export(small, &twin), -ENOENT);
-	shm_free(large);
+	shm_free(laundered(large));
 	CHECK_EQ(shmdev_export(large, &twin), -ENOENT);
 	shmdev_region_unref(region);
 	CHECK_EQ(shmdev_export(base, &twin), -ENOENT);
@@ -208,7 +208,7 @@ static void attach_here_is_the_same(void)
 	handle = export_of(large);
 	CHECK(shmdev_attach(&handle) == large);
 	memset(large, 7, 4 * MIB);
-	shm_free(large);
+	shm_free(laundered(large));
 	CHECK(is_all(large, 4 * MIB, 7));
 	CHECK_EQ(info_now().regions, 2);
 	shmdev_detach(large + 4 * MIB - 1);

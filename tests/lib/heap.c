@@ -84,7 +84,7 @@ static void what_was_freed_last_is_used_first(void)
 		CHECK(first);
 		for (int round = 0; round < 100; round++) {
 			memset(first, 0x11, sizes[i]);
-			shm_free(first);
+			shm_free(laundered(first));
 			block = shmdev_block_alloc(sizes[i], SHMDEV_BLOCK_NOZERO);
 			CHECK(block);
 			if (round)
@@ -396,14 +396,14 @@ static void share_of_no_block_is_enoent(void)
 	CHECK_FAILS(shmdev_block_share(small + 100, &offset), ENOENT);
 	CHECK_FAILS(shmdev_block_share(small + 4096, &offset), ENOENT);
 	CHECK_FAILS(shmdev_block_share(large + MIB + 1, &offset), ENOENT);
-	shm_free(large);
+	shm_free(laundered(large));
 	CHECK_FAILS(shmdev_block_share(large, &offset), ENOENT);
 	region = shmdev_region_create(4096, 0);
 	CHECK(region);
 	CHECK_FAILS(shmdev_block_share(shmdev_region_addr(region), &offset), ENOENT);
 	shmdev_region_unref(region);
 	CHECK_EQ(offset, 1234);
-	shm_free(small);
+	shm_free(laundered(small));
 	CHECK_FAILS(shmdev_block_share(small, &offset), ENOENT);
 }
 
@@ -419,7 +419,7 @@ static void shared_blocks_are_not_reused(void)
 	region = shmdev_block_share(shared, &offset);
 	CHECK(region);
 	strcpy(shared, "a peer may still look at this");
-	shm_free(shared);
+	shm_free(laundered(shared));
 	for (int i = 0; i < 2000; i++) {
 		block = shmdev_block_alloc(4096, SHMDEV_BLOCK_NOZERO);
 		CHECK(block);
@@ -437,7 +437,7 @@ static void shared_blocks_are_not_reused(void)
 
 static void twice(void *block)
 {
-	shm_free(block);
+	shm_free(laundered(block));
 	shm_free(block);
 }
 
@@ -481,7 +481,7 @@ static void wrong_pointers_abort(void)
 	other = get(1000);
 	large = get(2 * MIB);
 	freed = get(5000);
-	shm_free(freed);
+	shm_free(laundered(freed));
 	region = shmdev_region_create(4096, 0);
 	CHECK(region);
 
@@ -496,7 +496,7 @@ static void wrong_pointers_abort(void)
 	check_aborts(once, shmdev_region_addr(region), "not from shm_alloc");
 	check_aborts(once, (void *)64, "not from shm_alloc");
 
-	shm_free(small);
+	shm_free(laundered(small));
 	check_aborts(once, small, "freed already");
 	shm_free(other);
 	shm_free(large);

@@ -45,6 +45,12 @@ FIELD(shmdev_path, size, 48, 8);
 SIZE(shmdev_path, 56);
 #endif
 
+FIELD(shmdev_block_options, flags, 0, 4);
+FIELD(shmdev_block_options, node, 4, 4);
+FIELD(shmdev_block_options, align, 8, 8);
+FIELD(shmdev_block_options, reserved, 16, 48);
+SIZE(shmdev_block_options, 64);
+
 FIELD(shmdev_info, backend, 0, 4);
 FIELD(shmdev_info, fill_engine, 4, 4);
 FIELD(shmdev_info, page_size, 8, 8);
@@ -56,7 +62,11 @@ FIELD(shmdev_info, reserved, 48, 64);
 SIZE(shmdev_info, 112);
 
 VALUE(SHMDEV_ALIGN, 64);
+VALUE(SHMDEV_ALIGN_MAX, 1UL << 30);
 VALUE(SHMDEV_BLOCK_NOZERO, 1);
+VALUE(SHMDEV_BLOCK_OWN, 2);
+VALUE(SHMDEV_BLOCK_NODE, 4);
+VALUE(SHMDEV_BLOCK_HUGE, 8);
 VALUE(SHMDEV_REGION_COMMIT, 1);
 VALUE(SHMDEV_BACKEND_DEVICE, 0);
 VALUE(SHMDEV_BACKEND_HUGETLB, 1);

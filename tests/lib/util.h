@@ -35,6 +35,13 @@ int pattern_file(size_t len, uint32_t seed);
 uint32_t random_next(uint32_t *state);
 uint32_t random_below(uint32_t *state, uint32_t limit);
 
+/* @pointer, of which the compiler does not know that it was freed: to compare, or to err. */
+static inline void *laundered(void *pointer)
+{
+	__asm__("" : "+r"(pointer));
+	return pointer;
+}
+
 /* Run @body in a child; its wait status. */
 int in_child(void (*body)(void *), void *argument);
 

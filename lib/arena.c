@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Arenas: the regions that blocks are in.
+ *
+ * An arena goes when no block is left in it.  Whether one is cannot be counted, because
+ * slots of current slabs come and go without a lock: .others counts the spans that have
+ * live blocks for certain, and only when it is 0 the few other slabs are looked at.
+ */
+#define _GNU_SOURCE
+#include "alloc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "annotate.h"
+#include "backend.h"
+#include "bounds.h"
+#include "fork.h"
+
+#define ARENA_MIN	(2 * MIB)
+#define ARENA_MAX	((size_t)64 << 30)
+
+/* From here on an arena whose memory is taken at once is only a part of what is held. */
+#define DEAR_MAX	(32 * MIB)
+#define DEAR_PART	4
+
+/* The largest that is kept without a block. */
+#define SPARE_MAX	(32 * MIB)
+
+/* --- Made and dropped ------------------------------------------------------------------ */
+
+static void arena_drop(struct arena *arena)
+{
+	if (heap.annotate)
+		annotate_open(shmdev_region_addr(arena->region), arena->size);
+	region_put(arena->region);
+	free(arena);
+}
+
+/* What parts of a region's free memory can be given back, and are zero afterwards. */
+static size_t granule_of(const struct shmdev_region *region)
+{
+	struct limits limits;
+
+	/* What was allocated at once must stay. */
+	if (limits_get(&limits) || limits.commit)
+		return 0;
+	switch (shmdev_region_backend(region)) {
+	case SHMDEV_BACKEND_THP:
+		return HUGE_SIZE;	/* a part of one would split it */
+	case SHMDEV_BACKEND_MEMFD:
+		return sysconf(_SC_PAGESIZE);
+	default:
+		/*
+		 * Huge pages of hugetlbfs were reserved; one that is punched may not come
+		 * back.  The device has no holes: its regions are given back whole.
+		 */
+		return 0;
+	}
+}
+
+/* An arena of at least @size bytes, known to nobody yet; NULL + errno. */
+static struct arena *arena_make(size_t size, struct pool *pool,
+				const struct placement *placement)
+{
+	struct shmdev_region *region;
+	struct arena *arena;
+	size_t words;
+
+	region = region_create(size, placement);
+	if (!region)
+		return NULL;
+	size = shmdev_region_size(region);
+	words = pool ? (size / PAGE + 63) / 64 : 0;
+	arena = calloc(1, sizeof(*arena) + 2 * words * sizeof(uint64_t));
+	if (!arena) {
+		region_put(region);
+		errno = ENOMEM;
+		return NULL;
+	}
+	arena->region = region;
+	arena->base = shmdev_region_addr(region);
+	arena->size = size;
+	arena->pool = pool;
+	arena->placement = *placement;
+	arena->pages = pool ? size / PAGE : 0;
+	arena->starts = arena->bits;
+	arena->dirty = arena->bits + words;
+	arena->granule = granule_of(region);
+	return arena;
+}
+
+/* Let blocks come from @arena.  0 or -ENOMEM.  Locked. */
+static int arena_install(struct arena *arena)
+{
+	struct pool *pool = arena->pool;
+	struct run *run;
+	int err;
+
+	err = run_reserve(1);
+	if (!err)
+		err = pagemap_reserve(arena->base, arena->size);
+	if (!err)
+		err = addrmap_insert(&heap.arenas, arena->base, arena->size, arena);
+	if (err)
+		return err;
+	run = run_new();
+	run->span.fast = NULL;
+	run->span.arena = arena;
+	run->span.base = arena->base;
+	run->span.page = 0;
+	run->span.pages = arena->pages;
+	arena->starts[0] = 1;
+	pagemap_set(arena->base, &run->span);
+	pagemap_set(arena->base + (arena->pages - 1) * PAGE, &run->span);
+	pool->held += arena->size;
+	pool->cheap = arena->granule;
+	run_release(run);
+	return 0;
+}
+
+/*
+ * The next arena.  Where memory costs nothing until it is touched, as large as all before
+ * it together: few descriptors, however much is allocated.  Where it is taken at once,
+ * that only as long as it is little.  Where that is not to be had, less.
+ */
+static struct arena *arena_grow(struct pool *pool, size_t held, size_t needed)
+{
+	size_t size = held;
+	struct arena *arena;
+
+	if (!pool->cheap && size > DEAR_MAX)
+		size = size / DEAR_PART > DEAR_MAX ? size / DEAR_PART : DEAR_MAX;
+	if (size > ARENA_MAX)
+		size = ARENA_MAX;
+	if (size < ARENA_MIN)
+		size = ARENA_MIN;
+	if (needed < ARENA_MIN)
+		needed = ARENA_MIN;
+	if (size < needed)
+		size = needed;
+	for (;;) {
+		arena = arena_make(size, pool, &pool->placement);
+		if (arena || (errno != ENOMEM && errno != EFBIG && errno != EDQUOT) ||
+		    size == needed)
+			return arena;
+		size = size / 2 > needed ? size / 2 : needed;
+	}
+}
+
+int pool_grow(struct pool *pool, uint32_t pages, size_t align)
+{
+	/* What begins at a page may take one alignment more. */
+	size_t needed = pages * PAGE + (align > PAGE ? align : 0), held;
+	struct arena *arena;
+	int err;
+
+	err = fork_init();
+	if (err)
+		return err;
+	fork_gate_enter();
+	held = READ_ONCE(pool->held);
+	arena = arena_grow(pool, held, needed);
+	if (!arena) {
+		err = -errno;
+		goto leave;
+	}
+	pthread_mutex_lock(&heap.lock);
+	/* Others may have freed something in the meantime, or grown the heap. */
+	if (!pool_has(pool, pages, align)) {
+		err = arena_install(arena);
+		if (!err)
+			arena = NULL;
+	}
+	pthread_mutex_unlock(&heap.lock);
+	if (arena)
+		arena_drop(arena);
+leave:
+	fork_gate_leave();
+	return err;
+}
+
+struct pool *pool_of(const struct placement *placement)
+{
+	struct pool *pool = &heap.pool;
+
+	for (; pool; pool = pool->next)
+		if (placement_is(&pool->placement, placement))
+			return pool;
+	pool = meta_alloc(sizeof(*pool));
+	if (!pool)
+		return NULL;
+	pool->placement = *placement;
+	pool->next = heap.pool.next;
+	heap.pool.next = pool;
+	return pool;
+}
+
+/* --- Alone ------------------------------------------------------------------------------ */
+
+/* With a region in which @size bytes are aligned; they begin at *@block. */
+static struct arena *arena_make_aligned(size_t size, size_t align,
+					const struct placement *placement, char **block)
+{
+	struct arena *arena = arena_make(size, NULL, placement);
+
+	if (!arena)
+		return NULL;
+	*block = (char *)(((uintptr_t)arena->base + align - 1) & ~(uintptr_t)(align - 1));
+	if (*block == arena->base)
+		return arena;
+	arena_drop(arena);
+	if (size > PTRDIFF_MAX - align) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	arena = arena_make(size + align, NULL, placement);
+	if (arena)
+		*block = (char *)(((uintptr_t)arena->base + align - 1) &
+				  ~(uintptr_t)(align - 1));
+	return arena;
+}
+
+void *arena_alone(size_t size, size_t align, const struct placement *placement)
+{
+	struct arena *arena;
+	struct run *run;
+	char *block = NULL;
+	int err;
+
+	err = fork_init();
+	if (err) {
+		errno = -err;
+		return NULL;
+	}
+	fork_gate_enter();
+	arena = arena_make_aligned(size, align, placement, &block);
+	if (!arena)
+		goto leave;
+	pthread_mutex_lock(&heap.lock);
+	err = run_reserve(1);
+	if (!err)
+		err = pagemap_reserve(block, 1);
+	if (!err)
+		err = addrmap_insert(&heap.arenas, arena->base, arena->size, arena);
+	if (!err) {
+		run = run_new();
+		run->span.fast = NULL;
+		run->span.arena = arena;
+		run->span.base = block;
+		run->span.page = run->span.pages = 0;
+		run->block.size = run->block.high = size;
+		run->block.epoch = heap.epoch;
+		arena->alone = run;
+		heap.alone++;
+		WRITE_ONCE(run->span.kind, SPAN_RUN);
+		pagemap_set(block, &run->span);
+		if (heap.annotate)
+			annotate_closed(arena->base, arena->size);
+	}
+	pthread_mutex_unlock(&heap.lock);
+	if (err) {
+		arena_drop(arena);
+		errno = -err;
+		block = NULL;
+	}
+leave:
+	fork_gate_leave();
+	return block;
+}
+
+/* --- Emptied ------------------------------------------------------------------------------ */
+
+static bool span_has_block(const struct span *span)
+{
+	return span->kind == SPAN_RUN ||
+	       (span->kind == SPAN_SLAB && !slab_is_empty((const struct slab *)span));
+}
+
+bool arena_is_empty(const struct arena *arena)
+{
+	if (arena->others)
+		return false;
+	for (struct span *span = arena_first(arena); span; span = arena_next(arena, span))
+		if (span_has_block(span) || span->kind == SPAN_BUSY)
+			return false;
+	return true;
+}
+
+void arena_settle(struct arena *arena)
+{
+	struct slab *slab;
+	struct span *span;
+
+	if (arena->others || arena == heap.spare)
+		return;
+	for (span = arena_first(arena); span; span = arena_next(arena, span)) {
+		if (span->kind == SPAN_BUSY)
+			return;
+		if (!span_has_block(span))
+			continue;
+		if (span->kind == SPAN_SLAB)
+			WRITE_ONCE(arena->witness, (struct slab *)span);
+		return;
+	}
+
+	if (!arena->withheld && arena->size <= SPARE_MAX && arena->pool == &heap.pool &&
+	    (!heap.spare || !arena_is_empty(heap.spare))) {
+		WRITE_ONCE(heap.spare, arena);
+		return;
+	}
+	/* What looks empty and another thread takes slots from, may not be.  It is to look. */
+	for (span = arena_first(arena); span; span = arena_next(arena, span)) {
+		slab = (struct slab *)span;
+		if (span->kind == SPAN_SLAB && (slab->state == SLAB_CURRENT || slab->torn) &&
+		    slab->owner != tcache_self && !slab->owner->idle) {
+			slab->owner->asked = true;
+			return;
+		}
+	}
+	arena_condemn(arena);
+}
+
+void arena_uncount(struct arena *arena)
+{
+	WRITE_ONCE(arena->others, arena->others - 1);
+}
+
+/* Take @arena out of everything. */
+void arena_condemn(struct arena *arena)
+{
+	struct span *span, *next;
+	struct slab *slab;
+
+	addrmap_remove(&heap.arenas, arena->base);
+	for (span = arena_first(arena); span; span = next) {
+		next = arena_next(arena, span);
+		pagemap_set(span->base, NULL);
+		if (span->pages)
+			pagemap_set(span->base + (span->pages - 1) * PAGE, NULL);
+		if (span->kind != SPAN_SLAB) {
+			if (span->kind == SPAN_FREE && !arena->inherited)
+				bin_remove((struct run *)span);
+			run_delete((struct run *)span);
+			continue;
+		}
+		slab = (struct slab *)span;
+		if (!arena->inherited)
+			slab_detach(slab);
+		for (uint32_t page = 1; page < span->pages; page++)
+			pagemap_set(span->base + page * PAGE, NULL);
+		slab->soiled = true;
+		run_delete(slab->run);
+		slab_delete(slab);
+	}
+	if (!arena->pool)
+		heap.alone--;
+	else if (!arena->inherited)
+		WRITE_ONCE(arena->pool->held, arena->pool->held - arena->size);
+	if (heap.spare == arena)
+		WRITE_ONCE(heap.spare, NULL);
+	arena->next = heap.condemned;
+	WRITE_ONCE(heap.condemned, arena);
+}
+
+void condemned_drop(void)
+{
+	struct arena *arena, *next;
+
+	pthread_mutex_lock(&heap.lock);
+	arena = heap.condemned;
+	WRITE_ONCE(heap.condemned, NULL);
+	pthread_mutex_unlock(&heap.lock);
+
+	for (; arena; arena = next) {
+		next = arena->next;
+		arena_drop(arena);
+	}
+}
+
+void condemned_drop_gated(void)
+{
+	if (!READ_ONCE(heap.condemned))
+		return;
+	fork_gate_enter();
+	condemned_drop();
+	fork_gate_leave();
+}

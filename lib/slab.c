@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/* Slabs: pages with slots of one size, of one thread at a time.  All of it is locked. */
+#define _GNU_SOURCE
+#include "alloc.h"
+
+#include <string.h>
+
+struct slab slab_none;
+
+/* --- Made and unmade ------------------------------------------------------------------ */
+
+/* At least 16 slots: of the largest, four to a page would be a lock too often. */
+uint32_t slab_pages(unsigned int class)
+{
+	size_t bytes = 16 * 4096;
+
+	while (bytes / 16 < class_size(class))
+		bytes *= 2;
+	return bytes / PAGE;
+}
+
+static size_t known_words(const struct slab *slab)
+{
+	return (slab->slots + 63) / 64;
+}
+
+/* A struct for @class; NULL.  Its words are free. */
+static struct slab *slab_new(unsigned int class)
+{
+	struct slab *slab = heap.free_slabs[class];
+	unsigned int slots = slab_pages(class) * PAGE / class_size(class);
+	size_t size = sizeof(*slab) + (2 * slots + 1) * sizeof(slab->words[0]);
+
+	size = (size + 7) & ~(size_t)7;
+	if (slab) {
+		heap.free_slabs[class] = slab->next;
+	} else {
+		slab = meta_alloc(size + (slots + 63) / 64 * sizeof(*slab->known));
+		if (!slab)
+			return NULL;
+		slab->class = class;
+		slab->slots = slots;
+		slab->size = class_size(class);
+		slab->inverse = ((1ULL << 32) + slab->size / SHMDEV_ALIGN - 1) /
+				(slab->size / SHMDEV_ALIGN);
+		slab->known = (uint64_t *)((char *)slab + size);
+		slab->remote = REMOTE_END;
+	}
+	if (slab->soiled) {
+		memset(slab->words, 0, (slots + 1) * sizeof(slab->words[0]));
+		slab->remote = REMOTE_END;
+		slab->soiled = false;
+	}
+	return slab;
+}
+
+void slab_delete(struct slab *slab)
+{
+	WRITE_ONCE(slab->span.fast, NULL);
+	WRITE_ONCE(slab->span.kind, SPAN_NONE);
+	slab->owner = NULL;
+	slab->next = heap.free_slabs[slab->class];
+	heap.free_slabs[slab->class] = slab;
+}
+
+static void partial_add(struct slab *slab)
+{
+	struct slab **head = &slab->owner->partial[slab->class];
+
+	slab->state = SLAB_PARTIAL;
+	slab->prev = NULL;
+	slab->next = *head;
+	if (*head)
+		(*head)->prev = slab;
+	*head = slab;
+}
+
+static void partial_remove(struct slab *slab)
+{
+	if (slab->next)
+		slab->next->prev = slab->prev;
+	if (slab->prev)
+		slab->prev->next = slab->next;
+	else
+		slab->owner->partial[slab->class] = slab->next;
+	slab->state = SLAB_FULL;
+}
+
+static void slab_count(struct slab *slab)
+{
+	struct arena *arena = slab->span.arena;
+
+	if (slab->counted)
+		return;
+	slab->counted = true;
+	WRITE_ONCE(arena->others, arena->others + 1);
+}
+
+static void slab_uncount(struct slab *slab)
+{
+	if (!slab->counted)
+		return;
+	slab->counted = false;
+	arena_uncount(slab->span.arena);
+}
+
+/* One for @tcache, in its list of partial ones. */
+static struct slab *slab_make(struct tcache *tcache, unsigned int class)
+{
+	struct slab *slab = slab_new(class);
+	uint32_t low, high;
+	struct run *run;
+
+	if (!slab)
+		return NULL;
+	run = run_take(&heap.pool, slab_pages(class), PAGE);
+	if (!run) {
+		slab_delete(slab);
+		return NULL;
+	}
+	slab->span = run->span;
+	slab->run = run;
+	slab->clean = !arena_dirty(run->span.arena, run->span.page, run->span.pages, &low, &high);
+	slab->nfree = slab->handed = slab->withheld = 0;
+	slab->counted = slab->torn = false;
+	slab->epoch = heap.epoch;
+	memset(slab->known, 0, known_words(slab) * sizeof(*slab->known));
+	slab->owner = tcache;
+	slab->prev_of_all = NULL;
+	slab->next_of_all = tcache->slabs;
+	if (tcache->slabs)
+		tcache->slabs->prev_of_all = slab;
+	tcache->slabs = slab;
+	partial_add(slab);
+	slab->span.kind = SPAN_SLAB;
+	for (uint32_t page = 0; page < slab->span.pages; page++)
+		pagemap_set(slab->span.base + page * PAGE, &slab->span);
+	return slab;
+}
+
+void slab_detach(struct slab *slab)
+{
+	struct tcache *owner = slab->owner;
+
+	if (slab->state == SLAB_PARTIAL)
+		partial_remove(slab);
+	else if (slab->state == SLAB_CURRENT)
+		WRITE_ONCE(owner->current[slab->class], &slab_none);
+	slab_uncount(slab);
+	if (slab->next_of_all)
+		slab->next_of_all->prev_of_all = slab->prev_of_all;
+	if (slab->prev_of_all)
+		slab->prev_of_all->next_of_all = slab->next_of_all;
+	else
+		owner->slabs = slab->next_of_all;
+}
+
+/* Without a live or a withheld slot.  Its words are free. */
+static void slab_release(struct slab *slab)
+{
+	struct run *run = slab->run;
+	struct span *span = &slab->span;
+	size_t used = slab->handed * (size_t)slab->size;
+
+	slab_detach(slab);
+	for (uint32_t page = 1; page + 1 < span->pages; page++)
+		pagemap_set(span->base + page * PAGE, NULL);
+	pagemap_set(span->base, &run->span);
+	pagemap_set(span->base + (span->pages - 1) * PAGE, &run->span);
+	arena_soil(span->arena, span->page, (used + PAGE - 1) / PAGE);
+	slab_delete(slab);
+	run_release(run);
+}
+
+/* --- In use ------------------------------------------------------------------------------ */
+
+void slab_retire(struct slab *slab, bool torn)
+{
+	WRITE_ONCE(slab->owner->current[slab->class], &slab_none);
+	slab->torn = torn;
+	if (!torn && !slab_is_empty(slab))
+		slab_count(slab);
+	partial_add(slab);
+}
+
+/* What is live is known to others, if there was a fork; what will be is not. */
+static void slab_refresh(struct slab *slab)
+{
+	bool fast = !slab->withheld && !heap.annotate;
+
+	slab->torn = false;
+	if (slab->epoch != heap.epoch) {
+		for (unsigned int slot = 0; slot < slab->handed; slot++)
+			if (word_get(slab, slot) & WORD_LIVE)
+				__atomic_or_fetch(&slab->known[slot / 64], 1ULL << slot % 64,
+						  __ATOMIC_RELAXED);
+		__atomic_store_n(&slab->epoch, heap.epoch, __ATOMIC_RELEASE);
+	}
+	for (size_t i = 0; i < known_words(slab); i++)
+		fast &= !slab->known[i];
+	WRITE_ONCE(slab->span.fast, fast ? slab->owner : NULL);
+}
+
+bool slab_knows(const struct slab *slab, unsigned int slot)
+{
+	if (__atomic_load_n(&slab->epoch, __ATOMIC_ACQUIRE) != READ_ONCE(heap.epoch))
+		return true;
+	return READ_ONCE(slab->known[slot / 64]) >> slot % 64 & 1;
+}
+
+/* Give back the current slabs that are empty: where they are, there could be nothing. */
+static void tcache_trim(struct tcache *tcache)
+{
+	for (unsigned int class = 0; class < CLASSES; class++) {
+		struct slab *slab = tcache->current[class];
+
+		if (slab == &slab_none || !slab_is_empty(slab))
+			continue;
+		slab_retire(slab, false);
+		slab_settle(slab);
+	}
+}
+
+struct slab *slab_choose(struct tcache *tcache, unsigned int class)
+{
+	struct slab *slab;
+
+	tcache_drain(tcache);
+	if (tcache->asked) {
+		tcache->asked = false;
+		tcache_mend(tcache);
+		tcache_trim(tcache);
+	}
+
+	slab = tcache->current[class];
+	if (slab != &slab_none) {
+		if (slab_has_room(slab))
+			return slab;
+		slab_retire(slab, false);
+	}
+	for (;;) {
+		slab = tcache->partial[class];
+		if (!slab)
+			slab = slab_make(tcache, class);
+		if (!slab)
+			return NULL;
+		if (slab_has_room(slab))
+			break;
+		partial_remove(slab);
+	}
+
+	slab_refresh(slab);
+	if (heap.annotate || tcache == &heap.common) {
+		slab_count(slab);	/* a slot will be taken at once */
+		return slab;
+	}
+	partial_remove(slab);
+	slab_uncount(slab);
+	slab->state = SLAB_CURRENT;
+	WRITE_ONCE(tcache->current[class], slab);
+	return slab;
+}
+
+void slab_settle(struct slab *slab)
+{
+	struct arena *arena = slab->span.arena;
+
+	if (!slab_is_empty(slab)) {
+		if (slab->state == SLAB_FULL && slab_has_room(slab))
+			partial_add(slab);
+		return;
+	}
+	if (slab->state != SLAB_CURRENT) {
+		if (!slab->withheld) {
+			slab_release(slab);
+			arena_settle(arena);
+			return;
+		}
+		arena->withheld = true;
+		if (slab->state == SLAB_FULL && slab_has_room(slab))
+			partial_add(slab);
+		slab_uncount(slab);
+	}
+	if (slab->withheld)
+		arena->withheld = true;
+	arena_settle(arena);
+}
+
+/* Take the slots of @slab that others have freed. */
+static void slab_collect(struct slab *slab)
+{
+	uint32_t slot = __atomic_exchange_n(&slab->remote, REMOTE_END, __ATOMIC_ACQUIRE);
+	uint16_t word;
+
+	while (slot != REMOTE_END) {
+		word = word_get(slab, slot);
+		if (!(word & WORD_REMOTE) || word & WORD_LIVE)
+			heap_die(slab_addr(slab, slot), "freed by two threads");
+		if (word & WORD_KNOWN) {
+			word_set(slab, slot, WORD_WITHHELD);
+			WRITE_ONCE(slab->withheld, slab->withheld + 1);
+			WRITE_ONCE(slab->span.fast, NULL);
+		} else {
+			slab_give(slab, slot);
+		}
+		slot = word & WORD_NEXT;
+	}
+}
+
+/* Those of a list: one may go because another does. */
+static void slabs_settle(struct tcache *owner, struct slab *slab)
+{
+	for (; slab; slab = slab->next_settle)
+		if (slab->owner == owner)
+			slab_settle(slab);
+}
+
+/*
+ * All are collected before one is settled: that may release slabs, but only such that have
+ * been collected, for until then they have slots that are neither free nor withheld.
+ */
+void tcache_drain(struct tcache *tcache)
+{
+	struct slab *slab, *next, *collected = NULL;
+
+	if (!READ_ONCE(tcache->pending))
+		return;
+	slab = __atomic_exchange_n(&tcache->pending, NULL, __ATOMIC_SEQ_CST);
+	for (; slab; slab = next) {
+		next = slab->next_pending;
+		slab->next_settle = collected;
+		collected = slab;
+		slab_collect(slab);
+	}
+	slabs_settle(tcache, collected);
+}
+
+void tcache_mend(struct tcache *tcache)
+{
+	struct slab *torn = NULL;
+
+	for (struct slab *slab = tcache->slabs; slab; slab = slab->next_of_all) {
+		if (!slab->torn)
+			continue;
+		slab->torn = false;
+		slab->next_settle = torn;
+		torn = slab;
+	}
+	slabs_settle(tcache, torn);
+}

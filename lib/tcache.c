@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/* What a thread allocates from and frees to, and what happens when the fast way is none. */
+#define _GNU_SOURCE
+#include "alloc.h"
+
+#include <errno.h>
+
+#include "annotate.h"
+#include "fork.h"
+
+#define NONE_4	&slab_none, &slab_none, &slab_none, &slab_none
+#define NONE_32	NONE_4, NONE_4, NONE_4, NONE_4, NONE_4, NONE_4, NONE_4, NONE_4
+
+struct tcache tcache_none = { .current = { NONE_32 }, .idle = true };
+
+__thread struct tcache *tcache_self __attribute__((tls_model("initial-exec"))) = &tcache_none;
+
+_Static_assert(CLASSES == 32, "as many as there are above");
+
+/* --- Threads come and go ------------------------------------------------------------------ */
+
+static pthread_key_t key;
+static bool have_key;
+
+/* Locked. */
+static struct tcache *tcache_new(void)
+{
+	struct tcache *tcache = meta_alloc(sizeof(*tcache));
+
+	if (!tcache)
+		return NULL;
+	for (unsigned int class = 0; class < CLASSES; class++)
+		tcache->current[class] = &slab_none;
+	tcache->next = heap.tcaches;
+	heap.tcaches = tcache;
+	return tcache;
+}
+
+/* Let @tcache be nobody's.  Locked. */
+static void tcache_idle(struct tcache *tcache)
+{
+	for (unsigned int class = 0; class < CLASSES; class++) {
+		struct slab *slab = tcache->current[class];
+
+		if (slab != &slab_none) {
+			slab_retire(slab, false);
+			slab_settle(slab);
+		}
+	}
+	tcache_mend(tcache);
+	tcache->next_idle = heap.idle;
+	heap.idle = tcache;
+	/*
+	 * Who frees a slot of ours from now on sees that we are idle, and drains; what was
+	 * freed before, we see.
+	 */
+	__atomic_store_n(&tcache->idle, true, __ATOMIC_SEQ_CST);
+	tcache_drain(tcache);
+}
+
+static void thread_ends(void *argument)
+{
+	struct tcache *tcache = argument;
+
+	/* Of destructors that come later, frees go to a tcache that is not theirs. */
+	tcache_self = &tcache_none;
+	pthread_mutex_lock(&heap.lock);
+	tcache_idle(tcache);
+	pthread_mutex_unlock(&heap.lock);
+	condemned_drop_gated();
+}
+
+/* The key's destructor is our code, which may be of something that is unloaded. */
+static __attribute__((destructor)) void library_ends(void)
+{
+	pthread_mutex_lock(&heap.lock);
+	if (have_key)
+		pthread_key_delete(key);
+	have_key = false;
+	pthread_mutex_unlock(&heap.lock);
+}
+
+int heap_init(void)
+{
+	int err = 0;
+
+	if (__atomic_load_n(&heap.ready, __ATOMIC_ACQUIRE))
+		return 0;
+	err = fork_init();
+	if (err)
+		return err;
+	pthread_mutex_lock(&heap.lock);
+	if (!heap.ready) {
+		for (unsigned int class = 0; class < CLASSES; class++)
+			heap.common.current[class] = &slab_none;
+		heap.common.idle = true;
+		heap.annotate = annotate_wanted();
+		/* Where there is no key left, all threads have one cache. */
+		have_key = !pthread_key_create(&key, thread_ends);
+		__atomic_store_n(&heap.ready, true, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&heap.lock);
+	return 0;
+}
+
+/* The calling thread's, or &heap.common. */
+static struct tcache *tcache_get(void)
+{
+	struct tcache *tcache = tcache_self;
+
+	if (tcache != &tcache_none)
+		return tcache;
+	pthread_mutex_lock(&heap.lock);
+	if (!have_key) {
+		tcache = NULL;
+	} else if (heap.idle) {
+		tcache = heap.idle;
+		heap.idle = tcache->next_idle;
+		__atomic_store_n(&tcache->idle, false, __ATOMIC_SEQ_CST);
+	} else {
+		tcache = tcache_new();
+	}
+	/* Else nobody would tell us when the thread ends. */
+	if (tcache && pthread_setspecific(key, tcache)) {
+		tcache_idle(tcache);
+		tcache = NULL;
+	}
+	pthread_mutex_unlock(&heap.lock);
+	if (!tcache)
+		return &heap.common;
+	tcache_self = tcache;
+	return tcache;
+}
+
+/* --- The slow ways ------------------------------------------------------------------------ */
+
+void *tcache_alloc(size_t size, unsigned int class, bool *dirty)
+{
+	struct tcache *tcache;
+	struct slab *slab;
+	void *addr;
+	int err;
+
+	tcache = tcache_get();
+
+	pthread_mutex_lock(&heap.lock);
+	for (;;) {
+		slab = slab_choose(tcache, class);
+		if (slab)
+			break;
+		pthread_mutex_unlock(&heap.lock);
+		err = pool_grow(&heap.pool, slab_pages(class), PAGE);
+		if (err) {
+			errno = -err;
+			return NULL;
+		}
+		pthread_mutex_lock(&heap.lock);
+	}
+	addr = slab_take(slab, size, dirty);
+	pthread_mutex_unlock(&heap.lock);
+	condemned_drop_gated();
+	return addr;
+}
+
+/* Whether it is plain that nothing follows from it that the current slab is empty. */
+static bool may_stay(const struct tcache *self, const struct slab *slab)
+{
+	const struct arena *arena = slab->span.arena;
+	const struct slab *witness;
+
+	if (READ_ONCE(heap.spare) == arena || READ_ONCE(arena->others))
+		return true;
+	witness = READ_ONCE(arena->witness);
+	return witness && READ_ONCE(witness->owner) == self && witness->span.arena == arena &&
+	       !slab_is_empty(witness);
+}
+
+void tcache_event(struct tcache *self, struct slab *slab)
+{
+	if (slab == READ_ONCE(self->current[slab->class]) &&
+	    (!slab_is_empty(slab) || may_stay(self, slab)))
+		return;
+	pthread_mutex_lock(&heap.lock);
+	/* If it was the last one of its arena, another thread may have been faster. */
+	if (slab->owner == self) {
+		slab->torn = false;
+		slab_settle(slab);
+	}
+	pthread_mutex_unlock(&heap.lock);
+	condemned_drop_gated();
+	if (heap_purge_due())
+		heap_purge();
+}
+
+static void free_own(struct tcache *self, struct slab *slab, unsigned int slot)
+{
+	bool event;
+
+	if (slab_knows(slab, slot)) {
+		word_set(slab, slot, WORD_WITHHELD);
+		WRITE_ONCE(slab->withheld, slab->withheld + 1);
+		event = slab_is_empty(slab);
+	} else {
+		event = slab_give(slab, slot);
+		event |= slab_is_empty(slab);
+	}
+	if (event)
+		tcache_event(self, slab);
+}
+
+/* Slots of a slab whose owner is another, or idle. */
+static void free_remote(struct slab *slab, unsigned int slot)
+{
+	struct tcache *owner = slab->owner;
+	uint16_t word = word_get(slab, slot), link;
+	uint32_t head = __atomic_load_n(&slab->remote, __ATOMIC_RELAXED);
+
+	link = WORD_REMOTE | (slab_knows(slab, slot) ? WORD_KNOWN : 0);
+	if (!(word & WORD_LIVE) ||
+	    !__atomic_compare_exchange_n(&slab->words[slot], &word, link | head, false,
+					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		heap_die(slab_addr(slab, slot), "freed already");
+	while (!__atomic_compare_exchange_n(&slab->remote, &head, slot, true,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		word_set(slab, slot, link | head);
+	if (head != REMOTE_END)
+		return;
+
+	/* The list was empty, so the slab is on no list of those that have one. */
+	slab->next_pending = __atomic_load_n(&owner->pending, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&owner->pending, &slab->next_pending, slab, true,
+					    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		;
+	if (!__atomic_load_n(&owner->idle, __ATOMIC_SEQ_CST))
+		return;
+	pthread_mutex_lock(&heap.lock);
+	if (owner->idle)
+		tcache_drain(owner);
+	pthread_mutex_unlock(&heap.lock);
+	condemned_drop_gated();
+	if (heap_purge_due())
+		heap_purge();
+}
+
+void tcache_free(struct slab *slab, unsigned int slot)
+{
+	struct tcache *self = tcache_self;
+
+	if (slab->owner == self)
+		free_own(self, slab, slot);
+	else
+		free_remote(slab, slot);
+}
+
+/* --- Fork -------------------------------------------------------------------------------- */
+
+/*
+ * All fast paths off: what is live now must not be handed out again.  Threads that are in
+ * the middle of one free or take a block that nobody in the child can know of.  Locked.
+ */
+void tcache_fork_prepare(void)
+{
+	for (struct tcache *tcache = heap.tcaches; tcache; tcache = tcache->next) {
+		for (unsigned int class = 0; class < CLASSES; class++)
+			if (tcache->current[class] != &slab_none)
+				slab_retire(tcache->current[class], true);
+		for (struct slab *slab = tcache->slabs; slab; slab = slab->next_of_all)
+			WRITE_ONCE(slab->span.fast, NULL);
+	}
+}
+
+/* The parent's threads are not here, and its slabs are not allocated from. */
+void tcache_fork_child(void)
+{
+	heap.tcaches = heap.idle = NULL;
+	heap.common.slabs = NULL;
+	heap.common.pending = NULL;
+	for (unsigned int class = 0; class < CLASSES; class++)
+		heap.common.partial[class] = NULL;
+	if (tcache_self == &tcache_none)
+		return;
+	tcache_self = &tcache_none;
+	pthread_setspecific(key, NULL);
+}
