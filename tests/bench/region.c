@@ -2,17 +2,20 @@
 /*
  * How long until shared memory can be written: a tool of tests/bench/bench_region.py.
  *
- * A run ends with one write to each 2 MiB.  Giving back is timed too, but apart.
+ * A run ends with one write to each 4 KiB, whatever the pages are.  Giving back is timed
+ * too, but apart.
  */
 #define _GNU_SOURCE
+#include <linux/dma-heap.h>
 #include <linux/memfd.h>
+#include <linux/udmabuf.h>
 #include <shmdev.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "tool.h"
 
-#define STEP	((size_t)2 << 20)
+#define HUGE	((size_t)2 << 20)
 
 struct run {
 	void *addr;
@@ -81,24 +84,106 @@ static int memfd_plain_get(struct run *run)
 	return memfd_get(run, 0, 0);
 }
 
-static void memfd_put(struct run *run)
+static void fd_put(struct run *run)
 {
 	munmap(run->addr, run->size);
 	close(run->fd);
 }
 
-/* Base pages are touched each: a write to one in 512 would not make the rest ready. */
+/* Map @fd, and take it over also on failure. */
+static int fd_get(struct run *run, int fd)
+{
+	int err;
+
+	run->addr = mmap(NULL, run->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (run->addr == MAP_FAILED) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	run->fd = fd;
+	return 0;
+}
+
+/* A dma-buf of the system heap. */
+static int dma_heap_get(struct run *run)
+{
+	struct dma_heap_allocation_data data = {
+		.len = run->size, .fd_flags = O_RDWR | O_CLOEXEC,
+	};
+	int heap = open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC);
+	int err;
+
+	if (heap < 0)
+		return -errno;
+	err = ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data) ? -errno : 0;
+	close(heap);
+	return err ?: fd_get(run, data.fd);
+}
+
+/* A dma-buf of a memfd's pages, which have to be there. */
+static int udmabuf_get(struct run *run)
+{
+	struct udmabuf_create create = { .flags = UDMABUF_FLAGS_CLOEXEC, .size = run->size };
+	int device, fd, err;
+
+	create.memfd = memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if ((int)create.memfd < 0)
+		return -errno;
+	device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+	if (device < 0 || ftruncate(create.memfd, run->size) ||
+	    fcntl(create.memfd, F_ADD_SEALS, F_SEAL_SHRINK))
+		goto err_close;
+	fd = ioctl(device, UDMABUF_CREATE, &create);
+	if (fd < 0)
+		goto err_close;
+	close(device);
+	close(create.memfd);
+	return fd_get(run, fd);
+
+err_close:
+	err = -errno;
+	if (device >= 0)
+		close(device);
+	close(create.memfd);
+	return err;
+}
+
+/* Not shared: what it costs to have huge pages at all, and to give them back. */
+static int anon_get(struct run *run)
+{
+	char *addr = mmap(NULL, run->size + HUGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t head;
+
+	if (addr == MAP_FAILED)
+		return -errno;
+	head = -(uintptr_t)addr % HUGE;
+	if (head)
+		munmap(addr, head);
+	munmap(addr + head + run->size, HUGE - head);
+	run->addr = addr + head;
+	return madvise(run->addr, run->size, MADV_HUGEPAGE) ? -errno : 0;
+}
+
+static void anon_put(struct run *run)
+{
+	munmap(run->addr, run->size);
+}
+
 static const struct way {
 	const char *name;
 	int (*get)(struct run *run);
 	void (*put)(struct run *run);
-	size_t step;
 } ways[] = {
-	{ "shmdev", region_get, region_put, STEP },
-	{ "hugetlb", hugetlb_get, memfd_put, STEP },
-	{ "hugetlb-populate", hugetlb_populate_get, memfd_put, STEP },
-	{ "thp", thp_get, memfd_put, STEP },
-	{ "memfd", memfd_plain_get, memfd_put, 4096 },
+	{ "shmdev", region_get, region_put },
+	{ "hugetlb", hugetlb_get, fd_put },
+	{ "hugetlb-populate", hugetlb_populate_get, fd_put },
+	{ "thp", thp_get, fd_put },
+	{ "memfd", memfd_plain_get, fd_put },
+	{ "dma-heap", dma_heap_get, fd_put },
+	{ "udmabuf", udmabuf_get, fd_put },
+	{ "anonymous", anon_get, anon_put },
 };
 
 static int measure_way(const struct way *way, size_t size)
@@ -113,7 +198,7 @@ static int measure_way(const struct way *way, size_t size)
 	if (err)
 		return err;
 	got = now();
-	for (size_t i = 0; i < size; i += way->step)
+	for (size_t i = 0; i < size; i += 4096)
 		((volatile char *)run.addr)[i] = 1;
 	touched = now();
 	way->put(&run);
