@@ -17,6 +17,7 @@
 
 #include "compat/fs.h"
 #include "compat/mm.h"
+#include "compat/uio.h"
 #include "memory.h"
 #include "pool.h"
 #include "region.h"
@@ -100,8 +101,7 @@ static ssize_t file_write_folio(struct address_space *mapping, loff_t pos, size_
 	}
 	offset = offset_in_folio(folio, pos);
 	bytes = min(bytes, folio_size(folio) - offset);
-	copied = copy_page_from_iter_atomic(folio_page(folio, offset / PAGE_SIZE),
-					    offset_in_page(offset), bytes, from);
+	copied = copy_folio_from_iter_atomic(folio, offset, bytes, from);
 	flush_dcache_folio(folio);
 	folio_unlock(folio);
 	folio_put(folio);
