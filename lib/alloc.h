@@ -143,6 +143,7 @@ struct slab {
 	uint16_t handed;		/* slots below this have been on it, or out */
 	uint64_t inverse;		/* 2^32 / (size / SHMDEV_ALIGN), rounded up */
 	uint16_t slots;
+	uint16_t last;			/* .nfree when no block is left; 0: never mind */
 	uint8_t class;
 	bool clean;			/* slots from .handed on are zero */
 
@@ -218,18 +219,15 @@ static inline void *slab_take(struct slab *slab, size_t size, bool *dirty)
 	return slab_addr(slab, slot);
 }
 
-/*
- * Take back @slot, which was live, for the owner.  True if the slab is in another state
- * now: that it has a slot again, or no live one.
- */
-static inline bool slab_give(struct slab *slab, unsigned int slot)
+/* Take back @slot, which was live, for the owner.  How many there are now. */
+static inline unsigned int slab_give(struct slab *slab, unsigned int slot)
 {
 	unsigned int nfree = READ_ONCE(slab->nfree);
 
 	word_set(slab, slot, WORD_FREE);
 	slab_stack(slab)[nfree] = slot;
 	WRITE_ONCE(slab->nfree, nfree + 1);
-	return !nfree || nfree + 1U == READ_ONCE(slab->handed);
+	return nfree + 1;
 }
 
 static inline bool slab_has_room(const struct slab *slab)
@@ -298,8 +296,8 @@ struct arena {
 	uint32_t pages;
 	uint32_t others;	/* spans with live blocks that are no current slab */
 	size_t granule;		/* what its free memory is given back in; 0: not at all */
-	struct slab *witness;	/* was seen to have a live block */
-	bool withheld;		/* has a withheld block */
+	struct slab *witness;	/* when it is empty, the arena may be */
+	bool withheld;		/* has had a withheld block */
 	bool inherited;		/* the parent's: nothing is allocated here */
 	long live;		/* inherited: blocks, or -1 */
 	struct arena *next;	/* of the condemned */
@@ -324,8 +322,8 @@ struct heap {
 	struct pool pool;	/* of shm_alloc(); .next are those of other placements */
 
 	/*
-	 * One shared arena without a block is kept: a program that allocates and frees in
-	 * turn would make and drop a region each time.  It may have got blocks since.
+	 * One shared arena is kept when it has no block: a program that allocates and frees
+	 * in turn would make and drop a region each time.
 	 */
 	struct arena *spare;
 
@@ -404,6 +402,9 @@ void *arena_alone(size_t size, size_t align, const struct placement *placement);
 
 /* What to do with @arena in which there is a live block less.  Locked. */
 void arena_settle(struct arena *arena);
+
+/* Let @slab, which may be NULL, tell when it is empty.  Locked. */
+void arena_watch(struct arena *arena, struct slab *slab);
 void arena_condemn(struct arena *arena);
 bool arena_is_empty(const struct arena *arena);
 
@@ -426,6 +427,12 @@ void slab_settle(struct slab *slab);
 /* Take out of everything, without a look at its pages. */
 void slab_detach(struct slab *slab);
 void slab_delete(struct slab *slab);
+
+/* Whether free() may be fast follows from what @slab is now. */
+void slab_speed(struct slab *slab);
+
+/* @slot, which was live, is never to be handed out again.  For the owner, not locked. */
+void slab_withhold(struct slab *slab, unsigned int slot);
 
 /* A current one becomes one of many; the owner has done that, or may be using it. */
 void slab_retire(struct slab *slab, bool torn);
@@ -450,7 +457,7 @@ void *tcache_alloc(size_t size, unsigned int class, bool *dirty);
 /* @slot of @slab, which is live, becomes free. */
 void tcache_free(struct slab *slab, unsigned int slot);
 
-/* What slab_give() has said is true. */
+/* @slab has got a slot, or lost its last block. */
 void tcache_event(struct tcache *self, struct slab *slab);
 
 void tcache_fork_prepare(void);

@@ -119,6 +119,8 @@ static int arena_install(struct arena *arena)
 	pool->held += arena->size;
 	pool->cheap = arena->granule;
 	run_release(run);
+	if (!heap.spare && pool == &heap.pool && arena->size <= SPARE_MAX)
+		WRITE_ONCE(heap.spare, arena);
 	return 0;
 }
 
@@ -290,26 +292,60 @@ bool arena_is_empty(const struct arena *arena)
 	return true;
 }
 
+void arena_watch(struct arena *arena, struct slab *slab)
+{
+	struct slab *before = arena->witness;
+
+	WRITE_ONCE(arena->witness, slab);
+	if (before)
+		slab_speed(before);
+	if (slab)
+		slab_speed(slab);
+}
+
+/* Let @arena be kept when it is empty, and no other. */
+static void arena_spare(struct arena *arena)
+{
+	struct arena *before = heap.spare;
+
+	WRITE_ONCE(heap.spare, arena);
+	arena_watch(arena, NULL);
+	/* That one is in use; when it is no longer, it is to be noticed. */
+	if (before)
+		arena_settle(before);
+}
+
 void arena_settle(struct arena *arena)
 {
 	struct slab *slab;
 	struct span *span;
 
-	if (arena->others || arena == heap.spare)
+	if (arena == heap.spare) {
+		if (!arena->withheld)
+			return;
+		WRITE_ONCE(heap.spare, NULL);
+	}
+	if (arena->others)
 		return;
 	for (span = arena_first(arena); span; span = arena_next(arena, span)) {
 		if (span->kind == SPAN_BUSY)
 			return;
 		if (!span_has_block(span))
 			continue;
-		if (span->kind == SPAN_SLAB)
-			WRITE_ONCE(arena->witness, (struct slab *)span);
+		/* The last of that one is not to go unnoticed. */
+		if (span->kind != SPAN_SLAB)
+			return;
+		slab = (struct slab *)span;
+		arena_watch(arena, slab);
+		/* Its owner may be freeing that one just now: then it finds out later. */
+		if (slab->owner != tcache_self)
+			slab->owner->asked = true;
 		return;
 	}
 
 	if (!arena->withheld && arena->size <= SPARE_MAX && arena->pool == &heap.pool &&
 	    (!heap.spare || !arena_is_empty(heap.spare))) {
-		WRITE_ONCE(heap.spare, arena);
+		arena_spare(arena);
 		return;
 	}
 	/* What looks empty and another thread takes slots from, may not be.  It is to look. */

@@ -799,7 +799,7 @@ void shm_free(void *ptr)
 		free_slow(ptr);
 		return;
 	}
-	if (unlikely(slab_give(slab, slot)))
+	if (unlikely(slab_give(slab, slot) == READ_ONCE(slab->last)))
 		free_event(self, slab);
 }
 

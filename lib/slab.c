@@ -142,6 +142,8 @@ void slab_detach(struct slab *slab)
 {
 	struct tcache *owner = slab->owner;
 
+	if (slab->span.arena->witness == slab)
+		WRITE_ONCE(slab->span.arena->witness, NULL);
 	if (slab->state == SLAB_PARTIAL)
 		partial_remove(slab);
 	else if (slab->state == SLAB_CURRENT)
@@ -181,24 +183,45 @@ void slab_retire(struct slab *slab, bool torn)
 	if (!torn && !slab_is_empty(slab))
 		slab_count(slab);
 	partial_add(slab);
+	slab_speed(slab);
+}
+
+/*
+ * The fast path of free() knows of no withheld slots, and sees only that a slab that is not
+ * current has no block left.  So it is not for slabs that have become full, which must be
+ * found again when they have a slot; nor for what may be the last of its arena.
+ */
+void slab_speed(struct slab *slab)
+{
+	bool fast = !slab->withheld && !slab->torn && slab->state != SLAB_FULL &&
+		    slab->epoch == heap.epoch && slab->span.arena->witness != slab &&
+		    !heap.annotate && slab->owner != &heap.common;
+
+	for (size_t i = 0; i < known_words(slab); i++)
+		fast &= !slab->known[i];
+	if (!slab->torn)
+		WRITE_ONCE(slab->last, slab->state == SLAB_CURRENT ? 0 : slab->handed);
+	WRITE_ONCE(slab->span.fast, fast ? slab->owner : NULL);
 }
 
 /* What is live is known to others, if there was a fork; what will be is not. */
 static void slab_refresh(struct slab *slab)
 {
-	bool fast = !slab->withheld && !heap.annotate;
-
 	slab->torn = false;
-	if (slab->epoch != heap.epoch) {
-		for (unsigned int slot = 0; slot < slab->handed; slot++)
-			if (word_get(slab, slot) & WORD_LIVE)
-				__atomic_or_fetch(&slab->known[slot / 64], 1ULL << slot % 64,
-						  __ATOMIC_RELAXED);
-		__atomic_store_n(&slab->epoch, heap.epoch, __ATOMIC_RELEASE);
-	}
-	for (size_t i = 0; i < known_words(slab); i++)
-		fast &= !slab->known[i];
-	WRITE_ONCE(slab->span.fast, fast ? slab->owner : NULL);
+	if (slab->epoch == heap.epoch)
+		return;
+	for (unsigned int slot = 0; slot < slab->handed; slot++)
+		if (word_get(slab, slot) & WORD_LIVE)
+			__atomic_or_fetch(&slab->known[slot / 64], 1ULL << slot % 64,
+					  __ATOMIC_RELAXED);
+	__atomic_store_n(&slab->epoch, heap.epoch, __ATOMIC_RELEASE);
+}
+
+void slab_withhold(struct slab *slab, unsigned int slot)
+{
+	word_set(slab, slot, WORD_WITHHELD);
+	WRITE_ONCE(slab->withheld, slab->withheld + 1);
+	WRITE_ONCE(slab->span.arena->withheld, true);
 }
 
 bool slab_knows(const struct slab *slab, unsigned int slot)
@@ -223,6 +246,7 @@ static void tcache_trim(struct tcache *tcache)
 
 struct slab *slab_choose(struct tcache *tcache, unsigned int class)
 {
+	struct arena *arena;
 	struct slab *slab;
 
 	tcache_drain(tcache);
@@ -247,6 +271,7 @@ struct slab *slab_choose(struct tcache *tcache, unsigned int class)
 		if (slab_has_room(slab))
 			break;
 		partial_remove(slab);
+		slab_speed(slab);
 	}
 
 	slab_refresh(slab);
@@ -257,6 +282,11 @@ struct slab *slab_choose(struct tcache *tcache, unsigned int class)
 	partial_remove(slab);
 	slab_uncount(slab);
 	slab->state = SLAB_CURRENT;
+	arena = slab->span.arena;
+	if (!arena->others && arena != heap.spare)
+		arena_watch(arena, slab);
+	else
+		slab_speed(slab);
 	WRITE_ONCE(tcache->current[class], slab);
 	return slab;
 }
@@ -265,25 +295,22 @@ void slab_settle(struct slab *slab)
 {
 	struct arena *arena = slab->span.arena;
 
-	if (!slab_is_empty(slab)) {
-		if (slab->state == SLAB_FULL && slab_has_room(slab))
-			partial_add(slab);
-		return;
-	}
-	if (slab->state != SLAB_CURRENT) {
+	if (slab_is_empty(slab) && slab->state != SLAB_CURRENT) {
 		if (!slab->withheld) {
 			slab_release(slab);
 			arena_settle(arena);
 			return;
 		}
-		arena->withheld = true;
-		if (slab->state == SLAB_FULL && slab_has_room(slab))
-			partial_add(slab);
 		slab_uncount(slab);
 	}
-	if (slab->withheld)
-		arena->withheld = true;
-	arena_settle(arena);
+	if (slab->state == SLAB_FULL && slab_has_room(slab))
+		partial_add(slab);
+	/* As long as there are others, it is for them to say. */
+	if (arena->witness == slab && (arena->others || arena == heap.spare))
+		WRITE_ONCE(arena->witness, NULL);
+	slab_speed(slab);
+	if (slab_is_empty(slab) || (arena == heap.spare && arena->withheld))
+		arena_settle(arena);
 }
 
 /* Take the slots of @slab that others have freed. */
@@ -297,8 +324,7 @@ static void slab_collect(struct slab *slab)
 		if (!(word & WORD_REMOTE) || word & WORD_LIVE)
 			heap_die(slab_addr(slab, slot), "freed by two threads");
 		if (word & WORD_KNOWN) {
-			word_set(slab, slot, WORD_WITHHELD);
-			WRITE_ONCE(slab->withheld, slab->withheld + 1);
+			slab_withhold(slab, slot);
 			WRITE_ONCE(slab->span.fast, NULL);
 		} else {
 			slab_give(slab, slot);

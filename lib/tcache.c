@@ -163,23 +163,16 @@ void *tcache_alloc(size_t size, unsigned int class, bool *dirty)
 }
 
 /* Whether it is plain that nothing follows from it that the current slab is empty. */
-static bool may_stay(const struct tcache *self, const struct slab *slab)
+static bool may_stay(const struct slab *slab)
 {
 	const struct arena *arena = slab->span.arena;
-	const struct slab *witness;
 
-	if (READ_ONCE(heap.spare) == arena || READ_ONCE(arena->others))
-		return true;
-	witness = READ_ONCE(arena->witness);
-	return witness && READ_ONCE(witness->owner) == self && witness->span.arena == arena &&
-	       !slab_is_empty(witness);
+	return READ_ONCE(arena->witness) != slab &&
+	       (READ_ONCE(arena->others) || READ_ONCE(heap.spare) == arena);
 }
 
 void tcache_event(struct tcache *self, struct slab *slab)
 {
-	if (slab == READ_ONCE(self->current[slab->class]) &&
-	    (!slab_is_empty(slab) || may_stay(self, slab)))
-		return;
 	pthread_mutex_lock(&heap.lock);
 	/* If it was the last one of its arena, another thread may have been faster. */
 	if (slab->owner == self) {
@@ -194,16 +187,20 @@ void tcache_event(struct tcache *self, struct slab *slab)
 
 static void free_own(struct tcache *self, struct slab *slab, unsigned int slot)
 {
-	bool event;
+	const struct arena *arena = slab->span.arena;
+	bool current = slab == READ_ONCE(self->current[slab->class]), event;
 
 	if (slab_knows(slab, slot)) {
-		word_set(slab, slot, WORD_WITHHELD);
-		WRITE_ONCE(slab->withheld, slab->withheld + 1);
-		event = slab_is_empty(slab);
+		/* Of the first, the arena must hear. */
+		event = !READ_ONCE(arena->withheld);
+		slab_withhold(slab, slot);
 	} else {
-		event = slab_give(slab, slot);
-		event |= slab_is_empty(slab);
+		event = slab_give(slab, slot) == 1 && !current;
 	}
+	if (slab_is_empty(slab))
+		event |= !current || !may_stay(slab);
+	/* It need not be slow for ever. */
+	event |= READ_ONCE(arena->witness) == slab && READ_ONCE(arena->others);
 	if (event)
 		tcache_event(self, slab);
 }
