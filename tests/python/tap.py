@@ -6,6 +6,7 @@ A test file ends with tap.main(); it takes the arguments of unittest, such as
 """
 
 import gc
+import importlib
 import importlib.util
 import itertools
 import os
@@ -28,6 +29,15 @@ def skip_where_classes_stay(test):
     gc.collect()
     if ref() is not None:
         test.skipTest("this interpreter frees no class")
+
+
+def extra(name):
+    """A module that not everybody has, or None; make check-extras has it, or fails."""
+    if importlib.util.find_spec(name):
+        return importlib.import_module(name)
+    if os.environ.get("SHMDEV_EXTRAS"):
+        raise ImportError(f"make check-extras should have installed {name}")
+    return None
 
 
 def part_of(cases):

@@ -219,7 +219,8 @@ if __name__ == "__main__":
     from shmdev import _shmdev
     for obj in main(sys.argv[1]):
         _shmdev.region_locate(ctypes.addressof(obj))
-    files = open("/proc/self/maps").read()
+    with open("/proc/self/maps") as file:
+        files = file.read()
     assert "/pym-" not in files, files      # multiprocessing's arenas
 """
 

@@ -16,11 +16,7 @@ from shmdev import RawArray
 from stock import NUMBERS, Overlay, Point, assign, construct
 from tap import THOROUGH
 
-try:
-    import hypothesis
-    from hypothesis import strategies
-except ImportError:
-    hypothesis = None
+hypothesis = tap.extra("hypothesis")
 
 TYPES = NUMBERS + (ctypes.c_char, ctypes.c_wchar, ctypes.c_int.__ctype_be__, Point, Overlay,
                    ctypes.c_int * 2)
@@ -70,6 +66,8 @@ class Cases(unittest.TestCase):
 
     @unittest.skipUnless(hypothesis, "no hypothesis for this interpreter")
     def test_hypothesis(self):
+        from hypothesis import strategies
+
         edge = strategies.none() | strategies.integers(-9, 9)
 
         @hypothesis.settings(max_examples=1500 if THOROUGH else 100, deadline=None, database=None)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 """The package's types: mypy --strict over it and over a program, and stubtest."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(shmdev.__file__)))
 
 
 @unittest.skipUnless(THOROUGH, "done where the backend is memfd")
-@unittest.skipUnless(importlib.util.find_spec("mypy"), "no mypy for this interpreter")
+@unittest.skipUnless(tap.extra("mypy"), "no mypy for this interpreter")
 class Types(unittest.TestCase):
     def run_module(self, *arguments):
         with tempfile.TemporaryDirectory() as directory:
@@ -34,7 +33,12 @@ class Types(unittest.TestCase):
         self.run_module("mypy", "--strict", os.path.join(HERE, "typed.py"))
 
     def test_stub(self):
-        self.run_module("mypy.stubtest", "shmdev")
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as allowed:
+            if sys.version_info < (3, 12):
+                # Buffers have no methods there.
+                allowed.write("shmdev.*\\.__(release_)?buffer__\n")
+                allowed.flush()
+            self.run_module("mypy.stubtest", "shmdev", "--allowlist", allowed.name)
 
 
 if __name__ == "__main__":
