@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 """Arrays of 1 to 10^8 items, by pair of types, beside multiprocessing, numpy, array.array.
 
+Six pairs of types go through all lengths; all pairs there are, through some of them,
+as a table of how long ours takes in times of numpy's.
+
 An argument is the largest length (10^8 takes 1.5 GB and some minutes).
 """
 
@@ -13,7 +16,7 @@ import sys
 import numpy
 import shmdev
 
-from harness import Case, Report
+from harness import Case, Report, measure
 
 LARGEST = 10**8
 
@@ -25,6 +28,14 @@ PAIRS = (("int64", ctypes.c_int), ("int32", ctypes.c_int), ("float64", ctypes.c_
          ("float64", ctypes.c_float), ("uint8", ctypes.c_int), (">i4", ctypes.c_int))
 
 QUICK = {"max_samples": 21, "budget": 0.4}
+
+# All pairs: what can be stored as what without a TypeError.
+SOURCES = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "g", ">i4", ">f8")
+TARGETS = (ctypes.c_bool, ctypes.c_byte, ctypes.c_ubyte, ctypes.c_short, ctypes.c_ushort,
+           ctypes.c_int, ctypes.c_uint, ctypes.c_long, ctypes.c_ulong, ctypes.c_float,
+           ctypes.c_double, ctypes.c_longdouble)
+ALL_PAIRS_LENGTHS = (1, 10**3, 10**6)
+BRIEF = {"max_samples": 7, "budget": 0.05}
 
 
 def equal(a, expected):
@@ -83,6 +94,37 @@ def measure_length(report, n):
     ], reference="ctypes", **QUICK)
 
 
+def is_defined(source, target):
+    """Whether ctypes has it: no float, and no bool of numpy's, becomes an integer."""
+    kind = numpy.dtype(source).kind
+    return kind in "iu" or numpy.dtype(target).kind not in "iu"
+
+
+def measure_all_pairs(report, n):
+    """Tables of both operations: a line a source, a column a target."""
+    tables = {"RawArray(c, x) / x.astype(c)": {}, "a[:] = x / numpy.copyto(a, x)": {}}
+    for source in SOURCES:
+        x = (numpy.arange(n) % 97).astype(source)
+        rows = [table.setdefault(source, []) for table in tables.values()]
+        for ctype in TARGETS:
+            if not is_defined(source, ctype):
+                for row in rows:
+                    row.append(None)
+                continue
+            target = numpy.dtype(ctype)
+            ours, private = shmdev.RawArray(ctype, n), numpy.empty(n, target)
+            pairs = ((lambda: shmdev.RawArray(ctype, x), lambda: x.astype(target)),
+                     (lambda: assign(ours, x),
+                      lambda: numpy.copyto(private, x, casting="unsafe")))
+            for row, (run, limit) in zip(rows, pairs):
+                results, _ = measure([Case("ours", run), Case("numpy", limit)], **BRIEF)
+                row.append(results["ours"].median / results["numpy"].median)
+            equal(ours, x.astype(target))
+    names = [ctype.__name__[2:] for ctype in TARGETS]
+    for title, table in tables.items():
+        report.table(f"{title}: {n:,} items", names, table)
+
+
 def measure_elements(report):
     ours, plain = shmdev.RawArray("i", 1000), (ctypes.c_int * 1000)()
 
@@ -108,6 +150,9 @@ def main(largest):
             measure_pair(report, n, dtype, ctype)
         measure_length(report, n)
     measure_elements(report)
+    for n in ALL_PAIRS_LENGTHS:
+        if n <= largest:
+            measure_all_pairs(report, n)
     return report
 
 

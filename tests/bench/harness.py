@@ -279,6 +279,20 @@ class Report:
         })
         return results
 
+    def table(self, title, columns, rows):
+        """Print rows, {name: a ratio or None for each column}, and keep them."""
+        self._print(f'\n{title}')
+        width = max(len(str(name)) for name in rows)
+        widths = [max(len(column), 6) for column in columns]
+        self._print(' ' * (width + 2), *(f'{c:>{w}}' for c, w in zip(columns, widths)))
+        for name, values in rows.items():
+            cells = ('-' if value is None else f'{value:.2f}' for value in values)
+            self._print(f'  {name:{width}}', *(f'{c:>{w}}' for c, w in zip(cells, widths)))
+        told = sorted(value for values in rows.values() for value in values if value is not None)
+        self._print(f'  median {statistics.median(told):.2f}, worst {told[-1]:.2f}')
+        self.data.setdefault('tables', []).append(
+            {'title': title, 'columns': columns, 'rows': rows})
+
     def remark(self, text):
         self._print(f'  {text}')
         if self.data['groups']:
