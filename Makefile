@@ -8,7 +8,8 @@
 # make soak	tests of the raw interface SOAK=20 times as long; T= as above
 # make check-pythons	the tests of the binding with each of PYTHONS= (those of pyenv);
 #		check-debug: with a debug build of CPython; check-tsan: under ThreadSanitizer;
-#		check-extras: with hypothesis, mypy and today's numpy, from PyPI
+#		check-extras: with what comes from PyPI, and is installed into build/extras:
+#		hypothesis, mypy, today's numpy, torch and so on (tests/extras.txt)
 # make vm	CMD='a command', as root in a virtual machine with shmdev.ko inserted:
 #		KERNEL=6.1|6.12|debug|newest, MEM=3G, TIMEOUT=600 (seconds),
 #		MODPARAMS='for the module', INSMOD=0 (do not), APPEND='to the kernel

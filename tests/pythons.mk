@@ -29,11 +29,18 @@ check-tsan:
 			CFLAGS='-O1 -g -fsanitize=thread' LDFLAGS=-fsanitize=thread \
 			T="$(T_PYTHON)$$tests"; done
 
-# What the tests skip where it is missing is installed, and then is not to be skipped.
+# What the tests and examples skip where it is missing is installed, and then is not to be
+# skipped.  EXTRAS=directory is a virtual environment to make or to bring up to date.
 EXTRAS := $(O)/extras
-check-extras:
+
+$(EXTRAS)/installed: tests/extras.txt
 	@tests/install pythons
-	@$(PYTHON) -m venv $(EXTRAS)
-	@$(EXTRAS)/bin/pip install --quiet --disable-pip-version-check -r tests/extras.txt
-	@SHMDEV_EXTRAS=1 $(MAKE) --no-print-directory check PYTHON=$(CURDIR)/$(EXTRAS)/bin/python \
-		T='$(or $(T),$(T_PYTHON))'
+	$(PYTHON) -m venv $(EXTRAS)
+	$(EXTRAS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: extras
+extras: $(EXTRAS)/installed
+check-extras: extras
+	@SHMDEV_EXTRAS=1 $(MAKE) --no-print-directory check \
+		PYTHON=$(abspath $(EXTRAS))/bin/python T='$(or $(T),$(T_PYTHON))'
