@@ -306,6 +306,10 @@ struct shmdev_handle {
  */
 SHMDEV_API SHMDEV_NODISCARD int shmdev_export(const void *ptr, struct shmdev_handle *handle);
 
+/* The same for all of @region, whatever is in it. */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_region_export(struct shmdev_region *region,
+						     struct shmdev_handle *handle);
+
 /*
  * Map what @handle stands for, and return where it is here.  The same memory gives the
  * same address, as long as it is mapped; each call takes one shmdev_detach().  Once it
@@ -323,6 +327,15 @@ SHMDEV_API SHMDEV_NODISCARD void *shmdev_attach(const struct shmdev_handle *hand
 /* The same, to read only; beside a mapping for writing it is one of its own. */
 SHMDEV_API SHMDEV_NODISCARD const void *
 shmdev_attach_rdonly(const struct shmdev_handle *handle);
+
+/*
+ * The same, as a region with a reference of the caller's (shmdev_region_unref()), whatever
+ * the handle's place in it.
+ */
+SHMDEV_API SHMDEV_NODISCARD struct shmdev_region *
+shmdev_region_attach(const struct shmdev_handle *handle);
+SHMDEV_API SHMDEV_NODISCARD struct shmdev_region *
+shmdev_region_attach_rdonly(const struct shmdev_handle *handle);
 
 /*
  * Undo one shmdev_attach() or shmdev_recv(); @ptr is what it returned, or any other
@@ -346,6 +359,14 @@ SHMDEV_API SHMDEV_NODISCARD int shmdev_handle_format(const struct shmdev_handle 
  */
 SHMDEV_API SHMDEV_NODISCARD int shmdev_handle_parse(const char *text,
 						    struct shmdev_handle *handle);
+
+/*
+ * As shmdev_block_share(), of memory of any kind: of a block, of a region, or attached.
+ *
+ * NULL + errno: ENOENT it is none of these.
+ */
+SHMDEV_API SHMDEV_NODISCARD struct shmdev_region *shmdev_region_of(const void *ptr,
+								   size_t *offset);
 
 /* The other side can read only, and, if it is another user, get no more than that. */
 #define SHMDEV_SEND_RDONLY	(1U << 0)

@@ -32,14 +32,21 @@ static struct shmdev_region *find(const void *ptr, size_t *offset, size_t *left)
 {
 	struct shmdev_region *region = heap_share(ptr, offset, left);
 
-	/* Where the heap has no block, there is memory that it has yet to hand out. */
-	if (region || heap_knows(ptr))
+	if (region)
 		return region;
 	region = region_at(ptr);
-	if (region) {
-		*offset = (const char *)ptr - (const char *)shmdev_region_addr(region);
-		*left = shmdev_region_size(region) - *offset;
+	if (!region)
+		return NULL;
+	/*
+	 * Where the heap has no block there was one, or will be.  Whoever has the region,
+	 * or an attachment of it, may have what is left of one that was shared and freed.
+	 */
+	if (heap_knows(ptr) && !region_is_held(region)) {
+		shmdev_region_unref(region);
+		return NULL;
 	}
+	*offset = (const char *)ptr - (const char *)shmdev_region_addr(region);
+	*left = shmdev_region_size(region) - *offset;
 	return region;
 }
 
@@ -93,6 +100,18 @@ int shmdev_export(const void *ptr, struct shmdev_handle *handle)
 	return err;
 }
 
+int shmdev_region_export(struct shmdev_region *region, struct shmdev_handle *handle)
+{
+	struct shmdev_handle made = {
+		.version = SHMDEV_HANDLE_VERSION, .size = shmdev_region_size(region),
+	};
+	int err = export_region(region, &made);
+
+	if (!err)
+		*handle = made;
+	return err;
+}
+
 /* Whether @handle was made on this machine since it was booted, as far as one can know. */
 static bool is_of_here(const struct shmdev_handle *handle)
 {
@@ -120,8 +139,8 @@ static int handle_open(const struct shmdev_handle *handle, bool readonly)
 }
 
 /* Behind the gate.  0 or -errno. */
-static int attach_region(const struct shmdev_handle *handle, bool readonly,
-			 struct shmdev_region **region)
+static int region_find(const struct shmdev_handle *handle, bool readonly, bool attach,
+		       struct shmdev_region **region)
 {
 	struct region_identity identity = {
 		.dev = handle->dev, .ino = handle->ino, .size = handle->region_size,
@@ -129,39 +148,62 @@ static int attach_region(const struct shmdev_handle *handle, bool readonly,
 	int fd, err;
 
 	memcpy(identity.token, handle->token, TOKEN_SIZE);
-	*region = region_attach_known(&identity, readonly);
+	*region = region_get_known(&identity, readonly, attach);
 	if (*region)
 		return 0;
 	fd = handle_open(handle, readonly);
 	if (fd < 0)
 		return fd;
-	err = region_attach(fd, readonly, &identity, region);
+	err = region_get(fd, &identity, readonly, attach, region);
 	close(fd);
 	return err;
 }
 
-static void *attach(const struct shmdev_handle *handle, bool readonly)
+/* The region of @handle; NULL + errno. */
+static struct shmdev_region *handle_region(const struct shmdev_handle *handle, bool readonly,
+					   bool attach)
 {
-	/* A peer may write to it meanwhile: what was checked is what is used. */
-	struct shmdev_handle copy = *handle;
 	struct shmdev_region *region;
 	int err;
 
-	err = handle_check(&copy);
-	if (!err && !is_of_here(&copy))
+	err = handle_check(handle);
+	if (!err && !is_of_here(handle))
 		err = -EXDEV;
 	if (!err)
 		err = fork_init();
 	if (!err) {
 		fork_gate_enter();
-		err = attach_region(&copy, readonly, &region);
+		err = region_find(handle, readonly, attach, &region);
 		fork_gate_leave();
 	}
 	if (err) {
 		errno = -err;
 		return NULL;
 	}
-	return (char *)shmdev_region_addr(region) + copy.offset;
+	return region;
+}
+
+static void *attach(const struct shmdev_handle *handle, bool readonly)
+{
+	/* A peer may write to it meanwhile: what was checked is what is used. */
+	const struct shmdev_handle copy = *handle;
+	struct shmdev_region *region = handle_region(&copy, readonly, true);
+
+	return region ? (char *)shmdev_region_addr(region) + copy.offset : NULL;
+}
+
+struct shmdev_region *shmdev_region_attach(const struct shmdev_handle *handle)
+{
+	const struct shmdev_handle copy = *handle;
+
+	return handle_region(&copy, false, false);
+}
+
+struct shmdev_region *shmdev_region_attach_rdonly(const struct shmdev_handle *handle)
+{
+	const struct shmdev_handle copy = *handle;
+
+	return handle_region(&copy, true, false);
 }
 
 void *shmdev_attach(const struct shmdev_handle *handle)
@@ -189,6 +231,17 @@ void shmdev_detach(const void *ptr)
 		abort();
 	}
 	errno = err;
+}
+
+struct shmdev_region *shmdev_region_of(const void *ptr, size_t *offset)
+{
+	struct shmdev_region *region;
+	size_t left;
+
+	region = find(ptr, offset, &left);
+	if (!region)
+		errno = ENOENT;
+	return region;
 }
 
 /* --- Sockets -------------------------------------------------------------------- */
@@ -367,7 +420,7 @@ static int attach_received(int fd, const struct message *message, struct shmdev_
 	identity.dev = st.st_dev;
 	identity.ino = st.st_ino;
 	identity.size = st.st_size;
-	return region_attach(fd, (flags & O_ACCMODE) == O_RDONLY, &identity, region);
+	return region_get(fd, &identity, (flags & O_ACCMODE) == O_RDONLY, true, region);
 }
 
 /* Wait for a message, as long as @sock lets us.  0 or -errno. */

@@ -259,6 +259,11 @@ struct shmdev_region *region_at(const void *addr)
 	return region;
 }
 
+bool region_is_held(const struct shmdev_region *region)
+{
+	return __atomic_load_n(&region->refs, __ATOMIC_RELAXED) > 2;
+}
+
 int region_export(struct shmdev_region *region, struct region_identity *identity)
 {
 	unsigned char token[TOKEN_SIZE];
@@ -290,7 +295,8 @@ int region_export(struct shmdev_region *region, struct region_identity *identity
 	return 0;
 }
 
-struct shmdev_region *region_attach_known(const struct region_identity *identity, bool readonly)
+struct shmdev_region *region_get_known(const struct region_identity *identity, bool readonly,
+				       bool attach)
 {
 	struct shmdev_region *region;
 
@@ -302,13 +308,13 @@ struct shmdev_region *region_attach_known(const struct region_identity *identity
 		region = NULL;
 	}
 	if (region)
-		region->attached++;
+		region->attached += attach;
 	pthread_mutex_unlock(&table.lock);
 	return region;
 }
 
-int region_attach(int fd, bool readonly, const struct region_identity *identity,
-		  struct shmdev_region **region)
+int region_get(int fd, const struct region_identity *identity, bool readonly, bool attach,
+	       struct shmdev_region **region)
 {
 	struct stat st;
 
@@ -317,7 +323,7 @@ int region_attach(int fd, bool readonly, const struct region_identity *identity,
 	if (st.st_dev != identity->dev || st.st_ino != identity->ino ||
 	    (uint64_t)st.st_size != identity->size)
 		return -ENOENT;
-	return region_open_checked(fd, &st, readonly, true, identity->token, region);
+	return region_open_checked(fd, &st, readonly, attach, identity->token, region);
 }
 
 int region_reopen(const struct shmdev_region *region)

@@ -32,17 +32,20 @@ struct region_identity {
 /* The region that @addr lies in, with a reference, or NULL. */
 struct shmdev_region *region_at(const void *addr);
 
+/* Whether somebody has @region besides the heap, which has it, and the caller. */
+bool region_is_held(const struct shmdev_region *region);
+
 /* What another process needs to know of @region.  0 or -errno. */
 int region_export(struct shmdev_region *region, struct region_identity *identity);
 
 /*
- * Attach the region of @identity if this process has it, or the file @fd, which is it.
- * Gives a reference that region_detach() takes back.  NULL or -errno: nothing attached.
+ * The region of @identity if this process has it, or the file @fd, which is it; with a
+ * reference, which with @attach is for region_detach() to take back.  NULL or -errno.
  */
-struct shmdev_region *region_attach_known(const struct region_identity *identity,
-					  bool readonly);
-int region_attach(int fd, bool readonly, const struct region_identity *identity,
-		  struct shmdev_region **region);
+struct shmdev_region *region_get_known(const struct region_identity *identity, bool readonly,
+				       bool attach);
+int region_get(int fd, const struct region_identity *identity, bool readonly, bool attach,
+	       struct shmdev_region **region);
 
 /* A descriptor of @region that is open for reading alone, or -errno. */
 int region_reopen(const struct shmdev_region *region);

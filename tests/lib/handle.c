@@ -209,6 +209,7 @@ static void attach_here_is_the_same(void)
 	CHECK(shmdev_attach(&handle) == large);
 	memset(large, 7, 4 * MIB);
 	shm_free(laundered(large));
+	CHECK_EQ(shmdev_export(laundered(large), &handle), 0);	/* attached memory now */
 	CHECK(is_all(large, 4 * MIB, 7));
 	CHECK_EQ(info_now().regions, 2);
 	shmdev_detach(large + 4 * MIB - 1);
@@ -285,6 +286,54 @@ static void end_exporter(pid_t child, int end)
 {
 	close(end);
 	wait_good(child);
+}
+
+static void region_of_anything(void)
+{
+	struct shmdev_region *region, *of, *reader;
+	struct shmdev_handle handle;
+	char *small, *here;
+	size_t offset;
+	pid_t child;
+	int end;
+
+	need_backend();
+	small = shm_alloc(1000);
+	region = shmdev_region_create(4096, 0);
+	of = shmdev_region_of(small + 7, &offset);
+	CHECK(of && (char *)shmdev_region_addr(of) + offset == small + 7);
+	/* All of it, also where no block is. */
+	CHECK_EQ(shmdev_region_export(of, &handle), 0);
+	CHECK_EQ(handle.offset, 0);
+	CHECK_EQ(handle.size, shmdev_region_size(of));
+	here = shmdev_attach(&handle);
+	CHECK(here == (char *)shmdev_region_addr(of));
+	shmdev_detach(here);
+	CHECK(shmdev_region_attach(&handle) == of);
+	shmdev_region_unref(of);
+	reader = shmdev_region_attach_rdonly(&handle);
+	CHECK(reader && reader != of && shmdev_region_rdonly(reader));
+	shmdev_region_unref(reader);
+	handle.ino++;
+	CHECK_FAILS(shmdev_region_attach(&handle), ENOENT);
+	shmdev_region_unref(of);
+	CHECK(shmdev_region_of((char *)shmdev_region_addr(region) + 9, &offset) == region);
+	CHECK_EQ(offset, 9);
+	shmdev_region_unref(region);
+	shmdev_region_unref(region);
+	CHECK_FAILS(shmdev_region_of(small + 1000, &offset), ENOENT);
+	CHECK_FAILS(shmdev_region_of(&offset, &offset), ENOENT);
+	CHECK_FAILS(shmdev_region_of(NULL, &offset), ENOENT);
+	child = exporter(3 * MIB, &handle, &end);
+	here = shmdev_attach(&handle);
+	of = shmdev_region_of(here + 3, &offset);
+	CHECK(of);
+	CHECK_EQ(offset, handle.offset + 3);
+	end_exporter(child, end);
+	shmdev_detach(here);
+	CHECK(pattern_is((char *)shmdev_region_addr(of) + offset, 1000, 5, 3));
+	shmdev_region_unref(of);
+	shm_free(small);
 }
 
 static void exporter_gone_after_the_attach(void)
@@ -1329,6 +1378,7 @@ static void kill_storm(void)
 static const struct tap_test tests[] = {
 	TAP_TEST(by_pipe_file_environment_and_argument),
 	TAP_TEST(export_of_anything),
+	TAP_TEST(region_of_anything),
 	TAP_TEST(what_was_exported_is_not_used_again),
 	TAP_TEST(attach_here_is_the_same),
 	TAP_TEST(detach_of_what_was_not_attached_aborts),

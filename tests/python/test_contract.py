@@ -443,11 +443,13 @@ class Objects(unittest.TestCase):
                 ctypes.memset(ctypes.addressof(duplicate), 0xFF, ctypes.sizeof(duplicate))
                 self.assertNotEqual(bytes(duplicate), bytes(a))
 
-    def test_not_picklable_outside_spawning(self):
+    def test_picklable_at_any_time(self):
+        """Unlike multiprocessing's, and what is loaded is the same memory."""
         for a in (RawArray("i", 3), RawValue("i")):
             for dumps in (pickle.dumps, ForkingPickler.dumps):
-                with self.assertRaisesRegex(RuntimeError, "through inheritance"):
-                    dumps(a)
+                same = pickle.loads(dumps(a))
+                self.assertEqual(ctypes.addressof(same), ctypes.addressof(a))
+                self.assertIs(type(same), type(a))
 
     def test_stock_helpers(self):
         from multiprocessing import sharedctypes

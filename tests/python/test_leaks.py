@@ -88,8 +88,8 @@ class Memory(unittest.TestCase):
                          ("b", 2**60), ("c", [256]), (int, 3), (None, 3)):
                 with self.assertRaises((TypeError, ValueError, OverflowError, MemoryError)):
                     RawArray(*args)
-            with self.assertRaises(RuntimeError):
-                a.__reduce_ex__(2)
+            with self.assertRaises(TypeError):
+                type(a)().__reduce_ex__(2)
 
         self.check(fail, 500)
 

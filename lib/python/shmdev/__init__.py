@@ -5,17 +5,43 @@ RawArray(), RawValue(), Array(), Value(), copy() and synchronized() pass for tho
 multiprocessing.sharedctypes; arrays are built and assigned at memory speed, on huge
 pages where there are any.  install() puts them in multiprocessing's place for a program
 that knows nothing of this package.  fill() reads files into them and drain() writes them
-to files.  info() tells where the memory comes from; so does "python -m shmdev".
+to files.  empty(), zeros(), array() and so on make numpy arrays in shared memory.
+
+All of these can be sent to other processes of the same user at any time, through queues,
+pipes, pools, executors and plain pickles: the other side gets the same memory.  (What has a
+lock of multiprocessing, as Array() and Value() have, goes only to a process that is being
+started, because the lock does.)  export() and attach() do it by a text.  info() tells
+where the memory comes from; so does "python -m shmdev".
 
 The environment variable SHMDEV_BACKEND (device, hugetlb, thp, memfd), read at the
 first use, forces one kind of memory; without it the best that can serve is taken.
 """
 
 from ._classes import RawValue
+from ._creation import arange, array, asarray, empty, empty_like, full, ones, zeros
 from ._fill import drain, drain_batch, fill, fill_batch
 from ._guarded import Array, Value, copy, synchronized
+from ._holds import set_hold
 from ._install import install, installed, uninstall
 from ._shmdev import Info, RawArray, Region, __version__, info
+from ._travel import attach, by_value, export, seal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._ndarray import ndarray
+else:
+
+    def __getattr__(name: str) -> "Any":
+        # The class is made of numpy's, which is not imported before it is needed.
+        if name != "ndarray":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ._ndarray import ndarray
+
+        globals()["ndarray"] = ndarray
+        return ndarray
+
 
 __all__ = [
     "Array",
@@ -25,14 +51,27 @@ __all__ = [
     "Region",
     "Value",
     "__version__",
+    "arange",
+    "array",
+    "asarray",
+    "attach",
+    "by_value",
     "copy",
     "drain",
     "drain_batch",
+    "empty",
+    "empty_like",
+    "export",
     "fill",
     "fill_batch",
+    "full",
     "info",
     "install",
     "installed",
+    "ones",
+    "seal",
+    "set_hold",
     "synchronized",
     "uninstall",
+    "zeros",
 ]

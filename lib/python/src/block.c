@@ -68,22 +68,24 @@ PyType_Spec block_spec = {
 	.slots = block_slots,
 };
 
-static PyObject *block_make(PyObject *module, PyObject *arg)
+static PyObject *block_make(PyObject *module, PyObject *args)
 {
-	Py_ssize_t size = PyLong_AsSsize_t(arg);
+	Py_ssize_t size;
+	int zeroed = 1;
 
-	if (size == -1 && PyErr_Occurred())
+	if (!PyArg_ParseTuple(args, "n|p:block", &size, &zeroed))
 		return NULL;
 	if (size < 0) {
 		PyErr_SetString(PyExc_ValueError, "size must not be negative");
 		return NULL;
 	}
-	return (PyObject *)block_new(module_state(module), size, 0);
+	return (PyObject *)block_new(module_state(module), size,
+				     zeroed ? 0 : SHMDEV_BLOCK_NOZERO);
 }
 
 PyMethodDef block_methods[] = {
-	{ "block", block_make, METH_O,
-	  "block($module, size, /)\n--\n\n"
-	  "A zeroed Block of size bytes." },
+	{ "block", block_make, METH_VARARGS,
+	  "block($module, size, zeroed=True, /)\n--\n\n"
+	  "A Block of size bytes, zeroed or with what this process wrote earlier." },
 	{ NULL, NULL, 0, NULL },
 };

@@ -88,7 +88,7 @@ static int region_publish(struct module_state *state, struct region *region, PyO
 }
 
 /* Wrap @found and take over the caller's reference to it, also on failure. */
-static PyObject *region_wrap(struct module_state *state, struct shmdev_region *found)
+PyObject *region_wrap(struct module_state *state, struct shmdev_region *found)
 {
 	struct region *region = PyObject_New(struct region, state->region_type);
 	PyObject *object;
@@ -219,7 +219,8 @@ static int region_getbuffer(PyObject *self, Py_buffer *view, int flags)
 		return -1;
 	}
 	if (PyBuffer_FillInfo(view, self, shmdev_region_addr(region->region),
-			      shmdev_region_size(region->region), 0, flags) == 0)
+			      shmdev_region_size(region->region),
+			      shmdev_region_rdonly(region->region), flags) == 0)
 		return 0;
 	region_unpin(self);
 	return -1;
@@ -285,6 +286,30 @@ static PyObject *region_get_page_size(PyObject *self, void *Py_UNUSED(closure))
 	size = shmdev_region_page_size(((struct region *)self)->region);
 	region_unpin(self);
 	return PyLong_FromSize_t(size);
+}
+
+static PyObject *region_get_readonly(PyObject *self, void *Py_UNUSED(closure))
+{
+	int readonly;
+
+	if (region_pin(self) < 0)
+		return NULL;
+	readonly = shmdev_region_rdonly(((struct region *)self)->region);
+	region_unpin(self);
+	return PyBool_FromLong(readonly);
+}
+
+static PyObject *region_seal(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+	int err;
+
+	if (region_pin(self) < 0)
+		return NULL;
+	err = shmdev_region_seal(((struct region *)self)->region, SHMDEV_SEAL_FUTURE);
+	region_unpin(self);
+	if (err)
+		return error_set("shmdev_region_seal", -err);
+	Py_RETURN_NONE;
 }
 
 static PyObject *region_get_closed(PyObject *self, void *Py_UNUSED(closure))
@@ -374,6 +399,10 @@ static PyMethodDef region_type_methods[] = {
 	  "Let the region go; once more does nothing.  Arrays and whoever else has the memory\n"
 	  "keep it.  BufferError if there are views of the region, such as a memoryview,\n"
 	  "numpy.frombuffer() or an array received from another process: then it stays open." },
+	{ "seal", region_seal, METH_NOARGS,
+	  "seal($self, /)\n--\n\n"
+	  "Let nobody have the region for writing who has it not yet, in any process, for ever.\n"
+	  "PermissionError if small arrays share it." },
 	{ "__enter__", region_enter, METH_NOARGS, NULL },
 	{ "__exit__", region_exit, METH_VARARGS, NULL },
 	{ "__reduce__", region_reduce, METH_NOARGS, NULL },
@@ -383,6 +412,7 @@ static PyMethodDef region_type_methods[] = {
 static PyGetSetDef region_getset[] = {
 	{ "closed", region_get_closed, NULL, "Whether close() was called.", NULL },
 	{ "size", region_get_size, NULL, "Its size in bytes.", NULL },
+	{ "readonly", region_get_readonly, NULL, "Whether it can only be read here.", NULL },
 	{ "backend", region_get_backend, NULL,
 	  "Where its memory comes from: device, hugetlb, thp or memfd.", NULL },
 	{ "page_size", region_get_page_size, NULL,
@@ -401,7 +431,7 @@ static PyMemberDef region_members[] = {
 
 static PyType_Slot region_slots[] = {
 	{ Py_tp_doc, "A region: a file of shared memory, mapped into this process.\n\n"
-		     "It is a writable buffer of all its bytes.  While it or a view of it lives, the\n"
+		     "It is a buffer of all its bytes, writable unless it is readonly.  While it or a view of it lives, the\n"
 		     "memory does, unless it is closed: by close(), or at the end of a with statement.\n"
 		     "All else of a closed region is a ValueError.  Any thread may use it.\n\n"
 		     "New in version 0.1." },
@@ -437,56 +467,21 @@ static PyObject *region_make(PyObject *module, PyObject *arg)
 	return region_wrap(module_state(module), region);
 }
 
-static PyObject *region_open(PyObject *module, PyObject *arg)
+static PyObject *region_open(PyObject *module, PyObject *args)
 {
 	struct shmdev_region *region;
-	int fd = PyObject_AsFileDescriptor(arg);
+	PyObject *arg;
+	int fd, readonly = 0;
 
+	if (!PyArg_ParseTuple(args, "O|p:region_open", &arg, &readonly))
+		return NULL;
+	fd = PyObject_AsFileDescriptor(arg);
 	if (fd < 0)
 		return NULL;
-	region = shmdev_region_open(fd);
+	region = readonly ? shmdev_region_open_rdonly(fd) : shmdev_region_open(fd);
 	if (!region)
 		return error_set("shmdev_region_open", errno);
 	return region_wrap(module_state(module), region);
-}
-
-/* Find @address in a region received from elsewhere: 1, *@found and *@offset; 0; or -1. */
-static int region_find(struct module_state *state, uintptr_t address, PyObject **found,
-		       size_t *offset)
-{
-	PyObject *refs = PyDict_Values(state->regions);
-	int result = 0;
-
-	if (!refs)
-		return -1;
-	for (Py_ssize_t i = 0; !result && i < PyList_GET_SIZE(refs); i++) {
-		const struct shmdev_region *region;
-		PyObject *object;
-		uintptr_t start;
-
-		result = PyWeakref_GetRef(PyList_GET_ITEM(refs, i), &object);
-		if (result <= 0)
-			continue;
-		/* The memory at @address is alive: what holds it is not to be closed now. */
-		if (region_pin(object) < 0) {
-			PyErr_Clear();
-			Py_DECREF(object);
-			result = 0;
-			continue;
-		}
-		region = ((struct region *)object)->region;
-		start = (uintptr_t)shmdev_region_addr(region);
-		result = address - start < shmdev_region_size(region);
-		region_unpin(object);
-		if (result) {
-			*found = object;
-			*offset = address - start;
-		} else {
-			Py_DECREF(object);
-		}
-	}
-	Py_DECREF(refs);
-	return result;
 }
 
 /* The caller keeps the memory at @address alive. */
@@ -500,22 +495,28 @@ static PyObject *region_locate(PyObject *module, PyObject *arg)
 
 	if (!address && PyErr_Occurred())
 		return NULL;
-	shared = shmdev_block_share((void *)address, &offset);
-	if (shared) {
-		region = region_wrap(state, shared);
-		return region ? Py_BuildValue("(Nn)", region, (Py_ssize_t)offset) : NULL;
-	}
-	if (errno != ENOENT)
-		return error_set("shmdev_block_share", errno);
+	shared = shmdev_region_of((void *)address, &offset);
+	if (!shared)
+		return error_set("shmdev_region_of", errno);
+	region = region_wrap(state, shared);
+	return region ? Py_BuildValue("(Nn)", region, (Py_ssize_t)offset) : NULL;
+}
 
-	switch (region_find(state, address, &region, &offset)) {
-	case 0:
-		return error_set("shmdev_block_share", ENOENT);
-	case 1:
-		return Py_BuildValue("(Nn)", region, (Py_ssize_t)offset);
-	default:
+static PyObject *region_handle(PyObject *module, PyObject *arg)
+{
+	struct shmdev_handle handle;
+	int err;
+
+	if (!Py_IS_TYPE(arg, module_state(module)->region_type)) {
+		PyErr_SetString(PyExc_TypeError, "not a Region");
 		return NULL;
 	}
+	if (region_pin(arg) < 0)
+		return NULL;
+	err = shmdev_region_export(((struct region *)arg)->region, &handle);
+	region_unpin(arg);
+	return err ? error_set("shmdev_region_export", -err) :
+		     PyBytes_FromStringAndSize((const char *)&handle, sizeof(handle));
 }
 
 static PyObject *region_forked(PyObject *module, PyObject *Py_UNUSED(ignored))
@@ -534,9 +535,12 @@ PyMethodDef region_methods[] = {
 	{ "region_create", region_make, METH_O,
 	  "region_create($module, size, /)\n--\n\n"
 	  "A new Region of at least size bytes, zeroed." },
-	{ "region_open", region_open, METH_O,
-	  "region_open($module, fd, /)\n--\n\n"
+	{ "region_open", region_open, METH_VARARGS,
+	  "region_open($module, fd, readonly=False, /)\n--\n\n"
 	  "Map the region that descriptor fd stands for; fd stays the caller's." },
+	{ "region_handle", region_handle, METH_O,
+	  "region_handle($module, region, /)\n--\n\n"
+	  "The handle of all of a region, as bytes." },
 	{ "region_locate", region_locate, METH_O,
 	  "region_locate($module, address, /)\n--\n\n"
 	  "The Region that address lies in and its offset there.  A block in it counts\n"

@@ -125,6 +125,13 @@ extern PyMethodDef block_methods[];	/* of the module */
 extern PyType_Spec region_spec;
 extern PyMethodDef region_methods[];	/* of the module */
 
+/* The Region of @found; takes over the caller's reference to it, also on failure. */
+PyObject *region_wrap(struct module_state *state, struct shmdev_region *found);
+
+/* --- send.c: handles, and the ledgers that tell what has arrived --- */
+
+extern PyMethodDef send_methods[];	/* of the module */
+
 /* --- info.c --- */
 
 extern PyStructSequence_Desc info_desc;
