@@ -8,9 +8,8 @@ that knows nothing of this package.  fill() reads files into them and drain() wr
 to files.  empty(), zeros(), array() and so on make numpy arrays in shared memory.
 
 All of these can be sent to other processes of the same user at any time, through queues,
-pipes, pools, executors and plain pickles: the other side gets the same memory.  (What has a
-lock of multiprocessing, as Array() and Value() have, goes only to a process that is being
-started, because the lock does.)  export() and attach() do it by a text.  info() tells
+pipes, pools, executors and plain pickles: the other side gets the same memory, and the
+same lock of what has one.  export() and attach() do it by a text.  info() tells
 where the memory comes from; so does "python -m shmdev".
 
 The environment variable SHMDEV_BACKEND (device, hugetlb, thp, memfd), read at the

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 """Arrays and values with a lock.
 
-The wrappers are multiprocessing's own classes, so that isinstance() and pickling hold;
-only the memory below them is of this package.  multiprocessing is imported when the
-first is made.
+The wrappers and the locks are multiprocessing's own classes; only the memory below them
+is of this package.  A lock of multiprocessing's contexts is a semaphore, which goes only
+to a process that is being started: in its place the lock has one in shared memory, which
+goes wherever that goes, and is not held for ever by who was killed.  multiprocessing is
+imported when the first is made.
 """
 
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 
 from . import _classes, _shmdev
 
@@ -20,9 +23,14 @@ if TYPE_CHECKING:
 def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
     """Guard a shared array or value with a lock: multiprocessing's wrapper around obj.
 
-    Without a lock, one is made by ctx.RLock(), ctx being a context of multiprocessing
+    Without a lock, one is made as by ctx.RLock(), ctx being a context of multiprocessing
     (by default the one in use).  The wrapper has get_obj(), get_lock(), acquire() and
     release(), is a context manager that holds the lock, and takes it for each access.
+
+    With such a lock the wrapper can be sent to other processes at any time, as the array
+    or value itself can; with a lock that was handed in, where that can be sent.  If a
+    process or thread ends while it holds such a lock, another one gets it that waits, after a
+    second at most; what is guarded is as it was left.
 
     Any thread and process may use the wrapper.
 
@@ -30,18 +38,56 @@ def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
     """
     from multiprocessing import sharedctypes
 
-    return sharedctypes.synchronized(obj, lock, ctx)
+    if lock is None:
+        lock = _new_lock(ctx)
+    made = sharedctypes.synchronized(obj, lock, ctx)
+    # An instance's own, so that multiprocessing's classes stay as they are.
+    made.__reduce_ex__ = partial(_reduce_guarded, obj, lock)
+    return made
+
+
+def _reduce_guarded(obj: Any, lock: Any, protocol: Any) -> tuple[Any, ...]:
+    from . import _sharing
+
+    return _sharing.load, ("guarded1", obj, lock)
+
+
+_LOCK_SIZE = 32
+
+
+def _new_lock(ctx: Any) -> Any:
+    """What ctx.RLock() makes, in shared memory unless ctx has locks of its own."""
+    from multiprocessing import context, get_context
+
+    ctx = ctx or get_context()
+    stock = getattr(type(ctx), "RLock", None) is context.BaseContext.RLock
+    if not stock or "RLock" in getattr(ctx, "__dict__", ()):
+        return ctx.RLock()
+    return lock_over(_shmdev.block(_LOCK_SIZE), 0)
+
+
+def lock_over(memory: Any, offset: int) -> Any:
+    """The lock in shared memory as an RLock of multiprocessing."""
+    from multiprocessing import synchronize
+
+    lock: Any = synchronize.RLock.__new__(synchronize.RLock)
+    lock._semlock = _shmdev.lock(memory, offset)
+    lock._make_methods()
+    lock.__reduce_ex__ = partial(_reduce_lock, lock._semlock)
+    return lock
+
+
+def _reduce_lock(semlock: _shmdev.Lock, protocol: Any) -> tuple[Any, ...]:
+    from . import _sharing
+
+    return _sharing.load, ("lock1", *_sharing.pack(semlock.address))
 
 
 def _guard(obj: Any, lock: Any, ctx: Any) -> Any:
     if lock is False:
         return obj
     if lock in (True, None):
-        if not ctx:
-            from multiprocessing import get_context
-
-            ctx = get_context()
-        lock = ctx.RLock()
+        lock = _new_lock(ctx)
     if not hasattr(lock, "acquire"):
         raise AttributeError(f"{lock!r} has no method 'acquire'")
     return synchronized(obj, lock, ctx)
@@ -50,7 +96,7 @@ def _guard(obj: Any, lock: Any, ctx: Any) -> Any:
 def Value(typecode_or_type: Any, *args: Any, lock: Any = True, ctx: Any = None) -> Any:
     """RawValue() with a lock around it.
 
-    lock is True or None for a recursive lock of ctx (a context of multiprocessing, by
+    lock is True or None for a recursive lock as of ctx (a context of multiprocessing, by
     default the one in use), a lock to use, or False for none: then the result is that
     of RawValue().  See synchronized() for what the wrapper can do; one around a
     Structure has a property for each field.

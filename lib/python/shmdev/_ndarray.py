@@ -31,7 +31,7 @@ class ndarray(numpy.ndarray):
     def __reduce_ex__(self, protocol: Any) -> Any:
         # An array without items may lie anywhere.
         if not self.size:
-            return plain(self).__reduce_ex__(protocol)
+            return _sharing.load, ("arrayvalues1", plain(self))
         first = self.__array_interface__["data"][0]
         low, high = _extent(self)
         try:

@@ -191,6 +191,18 @@ def _load_array_values(values: Any) -> Any:
     return _ndarray.array(values)
 
 
+def _load_guarded(obj: Any, lock: Any) -> Any:
+    from . import _guarded
+
+    return _guarded.synchronized(obj, lock)
+
+
+def _load_lock(region: Any, offset: int) -> Any:
+    from . import _guarded
+
+    return _guarded.lock_over(region, offset)
+
+
 def _load_same(region: Any) -> Any:
     return region
 
@@ -199,6 +211,8 @@ _loaders = {
     "array1": _load_array,
     "arrayvalues1": _load_array_values,
     "data1": _load_data,
+    "guarded1": _load_guarded,
+    "lock1": _load_lock,
     "region1": _load_region,
     "same1": _load_same,
     "values1": _load_values,

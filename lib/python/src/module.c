@@ -55,7 +55,7 @@ static int module_exec(PyObject *module)
 {
 	static PyMethodDef *const methods[] = {
 		array_methods, block_methods, region_methods,
-		fill_methods, info_methods, dlpack_methods, send_methods,
+		fill_methods, info_methods, dlpack_methods, send_methods, lock_methods,
 	};
 	struct module_state *state = module_state(module);
 
@@ -65,7 +65,8 @@ static int module_exec(PyObject *module)
 	    module_learn_slots(state) < 0 ||
 	    module_add_type(module, &block_spec, &state->block_type) < 0 ||
 	    module_add_type(module, &region_spec, &state->region_type) < 0 ||
-	    module_add_type(module, &fast_spec, &state->fast_type) < 0)
+	    module_add_type(module, &fast_spec, &state->fast_type) < 0 ||
+	    module_add_type(module, &lock_spec, &state->lock_type) < 0)
 		return -1;
 	state->info_type = PyStructSequence_NewType(&info_desc);
 	if (!state->info_type || PyModule_AddType(module, state->info_type) < 0)
@@ -85,6 +86,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 	Py_VISIT(state->block_type);
 	Py_VISIT(state->region_type);
 	Py_VISIT(state->fast_type);
+	Py_VISIT(state->lock_type);
 	Py_VISIT(state->info_type);
 	Py_VISIT(state->array_type);
 	Py_VISIT(state->regions);
@@ -104,6 +106,7 @@ static int module_clear(PyObject *module)
 	Py_CLEAR(state->block_type);
 	Py_CLEAR(state->region_type);
 	Py_CLEAR(state->fast_type);
+	Py_CLEAR(state->lock_type);
 	Py_CLEAR(state->info_type);
 	Py_CLEAR(state->array_type);
 	Py_CLEAR(state->regions);

@@ -29,6 +29,7 @@ struct module_state {
 	PyTypeObject *block_type;
 	PyTypeObject *region_type;
 	PyTypeObject *fast_type;
+	PyTypeObject *lock_type;
 	PyTypeObject *info_type;
 
 	/* ctypes.Array, and what its own slots do */
@@ -131,6 +132,11 @@ PyObject *region_wrap(struct module_state *state, struct shmdev_region *found);
 /* --- send.c: handles, and the ledgers that tell what has arrived --- */
 
 extern PyMethodDef send_methods[];	/* of the module */
+
+/* --- lock.c: recursive locks in shared memory --- */
+
+extern PyType_Spec lock_spec;
+extern PyMethodDef lock_methods[];	/* of the module */
 
 /* --- info.c --- */
 
