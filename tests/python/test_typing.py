@@ -26,6 +26,7 @@ class Types(unittest.TestCase):
                      "MYPY_CACHE_DIR": directory}, timeout=170)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    @unittest.skipUnless(tap.extra("distributed"), "no dask.distributed for this interpreter")
     def test_package(self):
         self.run_module("mypy", "--strict", "-p", "shmdev")
 
