@@ -27,3 +27,8 @@ value = shmdev.Value("i", 5, lock=False)
 shmdev.RawArray(ctypes.c_int, 1.5)  # type: ignore[call-overload]
 with shmdev.installed():
     pass
+loaded = shmdev.load("a.npz", "x", progress=True)
+shmdev.save(b"name", loaded, progress=lambda done, total: None)
+for one in shmdev.load_many(["a.npy", ("a.npz", "x")]):
+    shmdev.tofile(one, "raw")
+shmdev.load_many([1])  # type: ignore[list-item]

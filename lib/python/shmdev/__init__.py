@@ -22,6 +22,7 @@ from ._fill import drain, drain_batch, fill, fill_batch
 from ._guarded import Array, Value, copy, synchronized
 from ._holds import set_hold
 from ._install import install, installed, uninstall
+from ._load import fromfile, load, load_many, save, tofile
 from ._shmdev import Info, RawArray, Region, __version__, info
 from ._travel import attach, by_value, export, seal
 
@@ -63,14 +64,19 @@ __all__ = [
     "export",
     "fill",
     "fill_batch",
+    "fromfile",
     "full",
     "info",
     "install",
     "installed",
+    "load",
+    "load_many",
     "ones",
+    "save",
     "seal",
     "set_hold",
     "synchronized",
+    "tofile",
     "uninstall",
     "zeros",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-"""numpy arrays in shared memory.  The only module that imports numpy."""
+"""numpy arrays in shared memory.  Only this module and _npy import numpy."""
 
 from __future__ import annotations
 

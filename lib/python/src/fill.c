@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <limits.h>
 
+/* How often somebody is told of progress, and the longest that a signal waits meanwhile. */
+#define PROGRESS_MS	50
+
 /* One array of them can be handed to either call. */
 union request {
 	struct shm_fill fill;
@@ -112,22 +115,11 @@ static int transfer_add(struct transfer *transfer, PyObject *request)
 	return 0;
 }
 
-/* Do what is left, as far as no signal comes.  0 or an error number. */
-static int transfer_round(struct transfer *transfer)
+/* What came of those that were left.  What was interrupted is left again, in its order. */
+static void transfer_collect(struct transfer *transfer)
 {
 	unsigned int nr = transfer->nr_left;
-	int err;
 
-	Py_BEGIN_ALLOW_THREADS
-	if (transfer->drains)
-		err = shm_drain(&transfer->left->drain, nr);
-	else
-		err = shm_fill(&transfer->left->fill, nr);
-	Py_END_ALLOW_THREADS
-	if (err)
-		return -err;
-
-	/* What was interrupted is queued again, where what was before it stood. */
 	transfer->nr_left = 0;
 	for (unsigned int i = 0; i < nr; i++) {
 		const union request *req = &transfer->left[i];
@@ -144,7 +136,86 @@ static int transfer_round(struct transfer *transfer)
 			asked->result = result;
 		}
 	}
+}
+
+static const char *transfer_call(const struct transfer *transfer)
+{
+	return transfer->drains ? "shm_drain" : "shm_fill";
+}
+
+/* Do all that is left; Python's handlers of signals run meanwhile, and may end it. */
+static int transfer_run(struct transfer *transfer)
+{
+	int err;
+
+	while (transfer->nr_left) {
+		Py_BEGIN_ALLOW_THREADS
+		if (transfer->drains)
+			err = shm_drain(&transfer->left->drain, transfer->nr_left);
+		else
+			err = shm_fill(&transfer->left->fill, transfer->nr_left);
+		Py_END_ALLOW_THREADS
+		if (err) {
+			error_set(transfer_call(transfer), -err);
+			return -1;
+		}
+		transfer_collect(transfer);
+		/* KeyboardInterrupt is what one may raise. */
+		if (transfer->nr_left && PyErr_CheckSignals() < 0)
+			return -1;
+	}
 	return 0;
+}
+
+static int progress_tell(PyObject *progress, const struct shmdev_job *job)
+{
+	PyObject *told = PyObject_CallFunction(progress, "K",
+					       (unsigned long long)shmdev_job_bytes(job));
+
+	Py_XDECREF(told);
+	return told ? 0 : -1;
+}
+
+/*
+ * The same as a job of another thread, while @progress is called with the bytes so far.  If
+ * it raises, or a handler of a signal does, the job is cancelled, and has ended on return.
+ */
+static int transfer_watch(struct transfer *transfer, PyObject *progress)
+{
+	struct shmdev_job *job;
+	int err, result = -1;
+
+	if (transfer->drains)
+		job = shmdev_drain_start(&transfer->left->drain, transfer->nr_left);
+	else
+		job = shmdev_fill_start(&transfer->left->fill, transfer->nr_left);
+	if (!job) {
+		error_set(transfer->drains ? "shmdev_drain_start" : "shmdev_fill_start", errno);
+		return -1;
+	}
+	for (;;) {
+		Py_BEGIN_ALLOW_THREADS
+		err = shmdev_job_wait(job, PROGRESS_MS);
+		Py_END_ALLOW_THREADS
+		if (err != -ETIMEDOUT && err != -EINTR)
+			break;
+		if (PyErr_CheckSignals() < 0)
+			goto free_job;
+		if (err == -ETIMEDOUT && progress_tell(progress, job) < 0)
+			goto free_job;
+	}
+	if (err) {
+		error_set(transfer_call(transfer), -err);
+		goto free_job;
+	}
+	transfer_collect(transfer);
+	result = 0;
+free_job:
+	/* It waits for the end of a job that has not ended. */
+	Py_BEGIN_ALLOW_THREADS
+	shmdev_job_free(job);
+	Py_END_ALLOW_THREADS
+	return result;
 }
 
 static PyObject *transfer_results(const struct transfer *transfer)
@@ -162,11 +233,10 @@ static PyObject *transfer_results(const struct transfer *transfer)
 	return list;
 }
 
-static PyObject *transfer_all(struct transfer *transfer, PyObject *arg)
+static PyObject *transfer_all(struct transfer *transfer, PyObject *arg, PyObject *progress)
 {
 	PyObject *requests, *results = NULL;
 	Py_ssize_t nr;
-	int err;
 
 	/* A tuple of our own: buffers of arbitrary objects are taken meanwhile. */
 	requests = PySequence_Tuple(arg);
@@ -183,16 +253,9 @@ static PyObject *transfer_all(struct transfer *transfer, PyObject *arg)
 		if (transfer_add(transfer, PyTuple_GET_ITEM(requests, i)) < 0)
 			goto release;
 
-	while (transfer->nr_left) {
-		err = transfer_round(transfer);
-		if (err) {
-			error_set(transfer->drains ? "shm_drain" : "shm_fill", err);
-			goto release;
-		}
-		/* Python's handlers run here, and KeyboardInterrupt is what one may raise. */
-		if (transfer->nr_left && PyErr_CheckSignals() < 0)
-			goto release;
-	}
+	if (progress == Py_None || !nr ? transfer_run(transfer) < 0 :
+	    transfer_watch(transfer, progress) < 0)
+		goto release;
 	results = transfer_results(transfer);
 release:
 	transfer_release(transfer);
@@ -201,32 +264,39 @@ drop_requests:
 	return results;
 }
 
-static PyObject *fill_all(PyObject *Py_UNUSED(module), PyObject *arg)
+static PyObject *fill_all(PyObject *Py_UNUSED(module), PyObject *args)
 {
-	struct transfer transfer = { .flags = SHM_FILL_INTR };
+	struct transfer transfer = { .drains = false };
+	PyObject *requests, *progress = Py_None;
 
-	return transfer_all(&transfer, arg);
+	if (!PyArg_ParseTuple(args, "O|O:fill", &requests, &progress))
+		return NULL;
+	if (progress == Py_None)
+		transfer.flags |= SHM_FILL_INTR;
+	return transfer_all(&transfer, requests, progress);
 }
 
 static PyObject *drain_all(PyObject *Py_UNUSED(module), PyObject *args)
 {
-	struct transfer transfer = { .drains = true, .flags = SHM_DRAIN_INTR };
-	PyObject *requests;
+	struct transfer transfer = { .drains = true };
+	PyObject *requests, *progress = Py_None;
 	int sync;
 
-	if (!PyArg_ParseTuple(args, "Op:drain", &requests, &sync))
+	if (!PyArg_ParseTuple(args, "Op|O:drain", &requests, &sync, &progress))
 		return NULL;
+	if (progress == Py_None)
+		transfer.flags |= SHM_DRAIN_INTR;
 	if (sync)
 		transfer.flags |= SHM_DRAIN_SYNC;
-	return transfer_all(&transfer, requests);
+	return transfer_all(&transfer, requests, progress);
 }
 
 PyMethodDef fill_methods[] = {
-	{ "fill", fill_all, METH_O,
-	  "fill($module, requests, /)\n--\n\n"
+	{ "fill", fill_all, METH_VARARGS,
+	  "fill($module, requests, progress=None, /)\n--\n\n"
 	  "Do all of [(dest, fd, offset or None)]; the bytes read or -errno of each." },
 	{ "drain", drain_all, METH_VARARGS,
-	  "drain($module, requests, sync, /)\n--\n\n"
+	  "drain($module, requests, sync, progress=None, /)\n--\n\n"
 	  "Do all of [(source, fd, offset or None)]; the bytes written or -errno of each." },
 	{ NULL, NULL, 0, NULL },
 };
