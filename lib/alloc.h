@@ -117,7 +117,7 @@ struct run {
 enum slab_state {
 	SLAB_CURRENT,		/* what its owner takes slots from */
 	SLAB_PARTIAL,		/* in the owner's list */
-	SLAB_FULL,		/* in no list */
+	SLAB_FULL,		/* in no list; has few slots at most */
 };
 
 /*
@@ -143,13 +143,14 @@ struct slab {
 	uint16_t handed;		/* slots below this have been on it, or out */
 	uint64_t inverse;		/* 2^32 / (size / SHMDEV_ALIGN), rounded up */
 	uint16_t slots;
-	uint16_t last;			/* .nfree when no block is left; 0: never mind */
+	uint16_t last;			/* .nfree when it is to be settled; 0: never */
 	uint8_t class;
 	bool clean;			/* slots from .handed on are zero */
 
 	bool counted;			/* in arena.others */
 	bool torn;			/* no longer current, which its owner may not know */
 	bool soiled;			/* words are left over */
+	bool knows;			/* has bits in .known */
 	uint16_t withheld;		/* slots */
 	enum slab_state state;
 	uint32_t remote;		/* atomic: first slot that others freed */
@@ -277,7 +278,7 @@ struct pool {
 	struct run *bins[BINS];
 	uint64_t bins_used[BINS / 64];
 	size_t held;		/* bytes of arenas that we allocate from */
-	bool cheap;		/* the last one's memory takes none until it is touched */
+	bool cheap;		/* the last one's takes none until it is touched */
 	struct pool *next;
 };
 
@@ -332,7 +333,7 @@ struct heap {
 
 	unsigned int alone;	/* arenas of one block */
 	size_t dirty_free;	/* bytes in bins that are not zero and could be given back */
-	size_t run_bytes;	/* in runs */
+	size_t used;		/* bytes of runs and slabs */
 	bool purging;
 
 	struct tcache *tcaches, *idle;
@@ -420,6 +421,9 @@ void condemned_drop_gated(void);
 /* One with a slot for @class in @tcache; NULL: a run of as many pages is to be had first. */
 struct slab *slab_choose(struct tcache *tcache, unsigned int class);
 uint32_t slab_pages(unsigned int class);
+
+/* Let slabs of @tcache that count as full be used for @class to the last slot.  Any? */
+bool slab_sweep(struct tcache *tcache, unsigned int class);
 
 /* @slab has got a slot, or lost its last block, or both. */
 void slab_settle(struct slab *slab);

@@ -21,6 +21,7 @@
 #include "fork.h"
 
 #define ARENA_MIN	(2 * MIB)
+#define ARENA_CHEAP	(32 * MIB)
 #define ARENA_MAX	((size_t)64 << 30)
 
 /* From here on an arena whose memory is taken at once is only a part of what is held. */
@@ -126,8 +127,9 @@ static int arena_install(struct arena *arena)
 
 /*
  * The next arena.  Where memory costs nothing until it is touched, as large as all before
- * it together: few descriptors, however much is allocated.  Where it is taken at once,
- * that only as long as it is little.  Where that is not to be had, less.
+ * it together, and never small but the first: few descriptors, however much is allocated.
+ * Where it is taken at once, that only as long as it is little.  Where that is not to be
+ * had, less.
  */
 static struct arena *arena_grow(struct pool *pool, size_t held, size_t needed)
 {
@@ -136,6 +138,8 @@ static struct arena *arena_grow(struct pool *pool, size_t held, size_t needed)
 
 	if (!pool->cheap && size > DEAR_MAX)
 		size = size / DEAR_PART > DEAR_MAX ? size / DEAR_PART : DEAR_MAX;
+	if (pool->cheap && size < ARENA_CHEAP)
+		size = ARENA_CHEAP;
 	if (size > ARENA_MAX)
 		size = ARENA_MAX;
 	if (size < ARENA_MIN)
@@ -343,8 +347,9 @@ void arena_settle(struct arena *arena)
 		return;
 	}
 
+	/* A larger one is better: it has room for what was in both. */
 	if (!arena->withheld && arena->size <= SPARE_MAX && arena->pool == &heap.pool &&
-	    (!heap.spare || !arena_is_empty(heap.spare))) {
+	    (!heap.spare || arena->size > heap.spare->size || !arena_is_empty(heap.spare))) {
 		arena_spare(arena);
 		return;
 	}

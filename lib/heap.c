@@ -106,7 +106,7 @@ static void *run_alloc(const struct request *request)
 	run->block.epoch = heap.epoch;
 	WRITE_ONCE(run->span.kind, SPAN_RUN);
 	WRITE_ONCE(arena->others, arena->others + 1);
-	WRITE_ONCE(heap.run_bytes, heap.run_bytes + pages * PAGE);
+	WRITE_ONCE(heap.used, heap.used + pages * PAGE);
 	/* From now on the block's bytes may not be zero. */
 	if (!arena_dirty(arena, run->span.page, pages, &low, &high))
 		low = high = 0;
@@ -400,7 +400,7 @@ static void run_free(struct run *run)
 		arena_condemn(arena);
 	} else {
 		arena_uncount(arena);
-		WRITE_ONCE(heap.run_bytes, heap.run_bytes - run->span.pages * PAGE);
+		WRITE_ONCE(heap.used, heap.used - run->span.pages * PAGE);
 		if (run->block.epoch == heap.epoch) {
 			run_release(run);
 		} else {
@@ -461,7 +461,7 @@ static bool run_repage(struct run *run, size_t size)
 		if (run_shrink(run, pages))
 			return false;
 	}
-	WRITE_ONCE(heap.run_bytes, heap.run_bytes + pages * PAGE - have * PAGE);
+	WRITE_ONCE(heap.used, heap.used + pages * PAGE - have * PAGE);
 	return true;
 }
 
@@ -635,6 +635,7 @@ struct shmdev_region *heap_share(const void *ptr, size_t *offset, size_t *left)
 		if (span->kind == SPAN_SLAB) {
 			__atomic_or_fetch(&slab->known[slot / 64], 1ULL << slot % 64,
 					  __ATOMIC_RELAXED);
+			slab->knows = true;
 			WRITE_ONCE(span->fast, NULL);
 		} else {
 			((struct run *)span)->block.epoch = EPOCH_KNOWN;
@@ -686,7 +687,7 @@ void heap_fork_child(void)
 		pool->held = 0;
 	}
 	heap.spare = NULL;
-	heap.dirty_free = heap.run_bytes = 0;
+	heap.dirty_free = heap.used = 0;
 	heap.purging = false;
 	tcache_fork_child();
 	for (size_t i = heap.arenas.nr; i-- > 0;) {

@@ -9,7 +9,7 @@
 #include "backend.h"
 
 /* As much that is free may stay, and a part of what is in use. */
-#define KEEP_MIN	(8 * MIB)
+#define KEEP_MIN	(16 * MIB)
 #define KEEP_PART	4
 
 /* Less in a row is not worth a system call. */
@@ -17,7 +17,7 @@
 
 bool heap_purge_due(void)
 {
-	return READ_ONCE(heap.dirty_free) > KEEP_MIN + READ_ONCE(heap.run_bytes) / KEEP_PART &&
+	return READ_ONCE(heap.dirty_free) > KEEP_MIN + READ_ONCE(heap.used) / KEEP_PART &&
 	       !READ_ONCE(heap.purging);
 }
 

@@ -107,6 +107,7 @@ static unsigned int bin_of(uint32_t pages)
 	       ((pages >> (log2 - BIN_STEPS_LOG2)) & (BIN_STEPS - 1));
 }
 
+/* Of @run, .bin.dirty must be right. */
 static void bin_add(struct run *run)
 {
 	struct arena *arena = run->span.arena;
@@ -122,7 +123,6 @@ static void bin_add(struct run *run)
 	pool->bins[bin] = run;
 	pool->bins_used[bin / 64] |= 1ULL << bin % 64;
 
-	run->bin.dirty = dirty_count(arena, run->span.page, run->span.pages);
 	if (arena->granule)
 		heap.dirty_free += run->bin.dirty * PAGE;
 }
@@ -202,7 +202,11 @@ static void run_unset(struct run *run)
 	pagemap_set(run->span.base + (run->span.pages - 1) * PAGE, NULL);
 }
 
-/* Cut @run, in no bin, down to @pages; what is left goes into a bin.  Needs a struct. */
+/*
+ * Cut @run, which was in a bin just now, down to @pages; what is left goes into a bin.  Needs a
+ * struct.  The pages that are not zero are counted in the part that is taken, which is as much
+ * work as to clear it; what is left may be large.
+ */
 static void run_split(struct run *run, uint32_t pages)
 {
 	struct arena *arena = run->span.arena;
@@ -214,6 +218,7 @@ static void run_split(struct run *run, uint32_t pages)
 	run_set(run, arena, page, pages);
 	behind = run_new();
 	run_set(behind, arena, page + pages, rest);
+	behind->bin.dirty = run->bin.dirty - dirty_count(arena, page, pages);
 	bin_add(behind);
 }
 
@@ -235,6 +240,9 @@ struct run *run_take(struct pool *pool, uint32_t pages, size_t align)
 		run_set(run, before->span.arena, before->span.page + skip,
 			before->span.pages - skip);
 		run_set(before, before->span.arena, before->span.page, skip);
+		run->bin.dirty = before->bin.dirty;
+		before->bin.dirty = dirty_count(before->span.arena, before->span.page, skip);
+		run->bin.dirty -= before->bin.dirty;
 		bin_add(before);
 	}
 	run_split(run, pages);
@@ -268,20 +276,25 @@ void run_release(struct run *run)
 {
 	struct arena *arena = run->span.arena;
 	struct run *other;
+	uint32_t dirty;
 
 	if (heap.annotate)
 		annotate_closed(run->span.base, run->span.pages * PAGE);
+	dirty = dirty_count(arena, run->span.page, run->span.pages);
 	other = free_neighbour(arena, run->span.page + run->span.pages);
 	if (other) {
+		dirty += other->bin.dirty;
 		bin_remove(other);
 		run_absorb(run, other);
 	}
 	other = run->span.page ? free_neighbour(arena, run->span.page - 1) : NULL;
 	if (other) {
+		dirty += other->bin.dirty;
 		bin_remove(other);
 		run_absorb(other, run);
 		run = other;
 	}
+	run->bin.dirty = dirty;
 	bin_add(run);
 }
 

@@ -24,6 +24,15 @@ static size_t known_words(const struct slab *slab)
 	return (slab->slots + 63) / 64;
 }
 
+/*
+ * A slab that was full is not used again for the first slot that is freed in it: then, where
+ * blocks are exchanged all the time, each would be the only one of its slab.
+ */
+static unsigned int slots_worth_it(const struct slab *slab)
+{
+	return slab->slots / 8 + 1;
+}
+
 /* A struct for @class; NULL.  Its words are free. */
 static struct slab *slab_new(unsigned int class)
 {
@@ -122,10 +131,11 @@ static struct slab *slab_make(struct tcache *tcache, unsigned int class)
 	slab->run = run;
 	slab->clean = !arena_dirty(run->span.arena, run->span.page, run->span.pages, &low, &high);
 	slab->nfree = slab->handed = slab->withheld = 0;
-	slab->counted = slab->torn = false;
+	slab->counted = slab->torn = slab->knows = false;
 	slab->epoch = heap.epoch;
 	memset(slab->known, 0, known_words(slab) * sizeof(*slab->known));
 	slab->owner = tcache;
+	WRITE_ONCE(heap.used, heap.used + slab->span.pages * PAGE);
 	slab->prev_of_all = NULL;
 	slab->next_of_all = tcache->slabs;
 	if (tcache->slabs)
@@ -149,6 +159,7 @@ void slab_detach(struct slab *slab)
 	else if (slab->state == SLAB_CURRENT)
 		WRITE_ONCE(owner->current[slab->class], &slab_none);
 	slab_uncount(slab);
+	WRITE_ONCE(heap.used, heap.used - slab->span.pages * PAGE);
 	if (slab->next_of_all)
 		slab->next_of_all->prev_of_all = slab->prev_of_all;
 	if (slab->prev_of_all)
@@ -182,25 +193,30 @@ void slab_retire(struct slab *slab, bool torn)
 	slab->torn = torn;
 	if (!torn && !slab_is_empty(slab))
 		slab_count(slab);
-	partial_add(slab);
+	if (torn || slab_has_room(slab))
+		partial_add(slab);
+	else
+		slab->state = SLAB_FULL;
 	slab_speed(slab);
 }
 
 /*
- * The fast path of free() knows of no withheld slots, and sees only that a slab that is not
- * current has no block left.  So it is not for slabs that have become full, which must be
- * found again when they have a slot; nor for what may be the last of its arena.
+ * The fast path of free() knows of no withheld slots, and sees only that there is a certain
+ * number of free ones.  So it is not for what may be the last of its arena, if that is the
+ * current one.
  */
 void slab_speed(struct slab *slab)
 {
-	bool fast = !slab->withheld && !slab->torn && slab->state != SLAB_FULL &&
+	bool fast = !slab->withheld && !slab->torn && !slab->knows &&
 		    slab->epoch == heap.epoch && slab->span.arena->witness != slab &&
 		    !heap.annotate && slab->owner != &heap.common;
+	unsigned int last = 0;
 
-	for (size_t i = 0; i < known_words(slab); i++)
-		fast &= !slab->known[i];
-	if (!slab->torn)
-		WRITE_ONCE(slab->last, slab->state == SLAB_CURRENT ? 0 : slab->handed);
+	if (slab->state == SLAB_PARTIAL)
+		last = slab->handed;
+	else if (slab->state == SLAB_FULL)
+		last = slots_worth_it(slab);
+	WRITE_ONCE(slab->last, last);
 	WRITE_ONCE(slab->span.fast, fast ? slab->owner : NULL);
 }
 
@@ -211,9 +227,11 @@ static void slab_refresh(struct slab *slab)
 	if (slab->epoch == heap.epoch)
 		return;
 	for (unsigned int slot = 0; slot < slab->handed; slot++)
-		if (word_get(slab, slot) & WORD_LIVE)
+		if (word_get(slab, slot) & WORD_LIVE) {
 			__atomic_or_fetch(&slab->known[slot / 64], 1ULL << slot % 64,
 					  __ATOMIC_RELAXED);
+			slab->knows = true;
+		}
 	__atomic_store_n(&slab->epoch, heap.epoch, __ATOMIC_RELEASE);
 }
 
@@ -291,6 +309,20 @@ struct slab *slab_choose(struct tcache *tcache, unsigned int class)
 	return slab;
 }
 
+bool slab_sweep(struct tcache *tcache, unsigned int class)
+{
+	bool any = false;
+
+	for (struct slab *slab = tcache->slabs; slab; slab = slab->next_of_all) {
+		if (slab->class != class || slab->state != SLAB_FULL || !slab_has_room(slab))
+			continue;
+		partial_add(slab);
+		slab_speed(slab);
+		any = true;
+	}
+	return any;
+}
+
 void slab_settle(struct slab *slab)
 {
 	struct arena *arena = slab->span.arena;
@@ -303,7 +335,7 @@ void slab_settle(struct slab *slab)
 		}
 		slab_uncount(slab);
 	}
-	if (slab->state == SLAB_FULL && slab_has_room(slab))
+	if (slab->state == SLAB_FULL && READ_ONCE(slab->nfree) >= slots_worth_it(slab))
 		partial_add(slab);
 	/* As long as there are others, it is for them to say. */
 	if (arena->witness == slab && (arena->others || arena == heap.spare))

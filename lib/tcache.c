@@ -150,11 +150,12 @@ void *tcache_alloc(size_t size, unsigned int class, bool *dirty)
 			break;
 		pthread_mutex_unlock(&heap.lock);
 		err = pool_grow(&heap.pool, slab_pages(class), PAGE);
-		if (err) {
+		pthread_mutex_lock(&heap.lock);
+		if (err && !slab_sweep(tcache, class)) {
+			pthread_mutex_unlock(&heap.lock);
 			errno = -err;
 			return NULL;
 		}
-		pthread_mutex_lock(&heap.lock);
 	}
 	addr = slab_take(slab, size, dirty);
 	pthread_mutex_unlock(&heap.lock);
@@ -195,7 +196,7 @@ static void free_own(struct tcache *self, struct slab *slab, unsigned int slot)
 		event = !READ_ONCE(arena->withheld);
 		slab_withhold(slab, slot);
 	} else {
-		event = slab_give(slab, slot) == 1 && !current;
+		event = slab_give(slab, slot) == READ_ONCE(slab->last);
 	}
 	if (slab_is_empty(slab))
 		event |= !current || !may_stay(slab);

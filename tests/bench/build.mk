@@ -2,13 +2,20 @@
 
 # --- make bench [B=name], make demo: numbers, side by side -------------------------------
 
-BENCH_TOOLS := $(O)/tests/bench/region $(O)/tests/bench/zero $(O)/tests/bench/fill $(O)/tests/bench/share
+BENCH_TOOLS := $(O)/tests/bench/region $(O)/tests/bench/zero $(O)/tests/bench/fill $(O)/tests/bench/share \
+	       $(O)/tests/bench/alloc
 
 all: $(BENCH_TOOLS)
 
 $(O)/tests/bench/%: tests/bench/%.c $(O)/lib/libshmdev.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^) -luring -pthread
+
+# As the libraries it is beside of: called through the table of a shared object.
+$(O)/tests/bench/alloc: tests/bench/alloc.c $(O)/lib/libshmdev.so
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fno-builtin $(LDFLAGS) -o $@ $(filter %.c %.so,$^) -pthread \
+		-Wl,-rpath,'$$ORIGIN/../../lib'
 
 -include $(BENCH_TOOLS:=.d)
 

@@ -299,6 +299,8 @@ static void resizing_heeds_the_options(void)
 
 static void what_others_know_stays_as_it_was(void)
 {
+	/* Else it could grow where it is. */
+	const struct shmdev_block_options own = { .flags = SHMDEV_BLOCK_OWN };
 	struct shmdev_region *region;
 	char *block, *moved, *theirs;
 	size_t offset;
@@ -311,7 +313,7 @@ static void what_others_know_stays_as_it_was(void)
 		region = shmdev_block_share(block, &offset);
 		CHECK(region);
 		theirs = (char *)shmdev_region_addr(region) + offset;
-		moved = shmdev_block_resize(block, 8 * MIB, NULL);
+		moved = shmdev_block_resize(block, 8 * MIB, &own);
 		CHECK(moved && moved != theirs);
 		memset(moved, 5, 8 * MIB);
 		CHECK(is_all(theirs, sizes[i], 4));
