@@ -488,18 +488,16 @@ class Progress(Case):
         """At any moment, with progress and without: all or nothing."""
         chance = random.Random(8)
         path = self.big()
-        whole = 0
         # What stays: regions that are kept for the next who wants one.
         shmdev.load(path)
         for number in range(20 if THOROUGH else 4):
             progress = (lambda done, total: None) if number % 2 else None
             held = memory_held()
             timer = threading.Timer(chance.random() * 0.03, _thread.interrupt_main)
-            timer.start()
             array = None
             try:
+                timer.start()
                 array = shmdev.load(path, progress=progress)
-                whole += 1
                 timer.join()
                 time.sleep(1)  # the interrupt that is still to come ends it
             except KeyboardInterrupt:
