@@ -2,7 +2,9 @@
 #
 # $(O)/tests/lib/<name>: one program for each topic, which prints TAP.
 
-LIBTEST_PROGRAMS := $(filter-out util,$(patsubst tests/lib/%.c,%,$(wildcard tests/lib/*.c)))
+# What the programs share: a linker takes of it what one needs.
+LIBTEST_SHARED   := util fill_checks
+LIBTEST_PROGRAMS := $(filter-out $(LIBTEST_SHARED),$(patsubst tests/lib/%.c,%,$(wildcard tests/lib/*.c)))
 LIBTEST_SCRIPTS  := $(patsubst tests/lib/%.sh,%,$(wildcard tests/lib/*.sh))
 LIBTESTS         := $(addprefix $(O)/tests/lib/,$(LIBTEST_PROGRAMS) $(LIBTEST_SCRIPTS))
 
@@ -13,9 +15,13 @@ $(O)/tests/lib/obj/%.o: tests/lib/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -pthread -c -o $@ $<
 
+$(O)/tests/lib/obj/shared.a: $(LIBTEST_SHARED:%=$(O)/tests/lib/obj/%.o)
+	rm -f $@
+	$(AR) rcs $@ $^
+
 # With the shared library, as a program would have it; found where it was built.
-$(O)/tests/lib/%: $(O)/tests/lib/obj/%.o $(O)/tests/lib/obj/util.o $(O)/lib/libshmdev.so
-	$(CC) $(ALL_CFLAGS) -pthread -o $@ $(filter %.o,$^) $(O)/lib/libshmdev.so \
+$(O)/tests/lib/%: $(O)/tests/lib/obj/%.o $(O)/tests/lib/obj/shared.a $(O)/lib/libshmdev.so
+	$(CC) $(ALL_CFLAGS) -pthread -o $@ $(filter %.o %.a,$^) $(O)/lib/libshmdev.so \
 		-Wl,-rpath,'$$ORIGIN/../../lib' $(LDFLAGS)
 
 # With the static one, and between it and all that it calls.
@@ -58,7 +64,7 @@ $(O)/tests/lib/obj/shmdev.map: lib/shmdev.map
 	@mkdir -p $(@D)
 	install -m 644 $< $@
 
--include $(patsubst %,$(O)/tests/lib/obj/%.d,$(LIBTEST_PROGRAMS) util)
+-include $(patsubst %,$(O)/tests/lib/obj/%.d,$(LIBTEST_PROGRAMS) $(LIBTEST_SHARED))
 
 # --- make fuzz [FUZZ_TIME=60]: by clang's libFuzzer, until something is found -----------
 

@@ -9,35 +9,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#include "tap.h"
-#include "util.h"
-
-#define MIB	((size_t)1 << 20)
-#define COUNT(array)	(sizeof(array) / sizeof((array)[0]))
-
-static char *get(size_t size)
-{
-	char *block = shm_alloc(size);
-
-	CHECK(block);
-	return block;
-}
-
-static struct shm_drain request(const void *src, size_t len, int fd, int64_t offset)
-{
-	return (struct shm_drain){ .src = src, .len = len, .fd = fd, .offset = offset,
-				   .result = 0x5555, .done = 0x5555 };
-}
-
-/* The result of a batch of one, which says as much in its done. */
-static int64_t drain(const void *src, size_t len, int fd, int64_t offset)
-{
-	struct shm_drain one = request(src, len, fd, offset);
-
-	CHECK_EQ(shm_drain(&one, 1), 0);
-	CHECK(one.result < 0 || (size_t)one.result == one.done);
-	return one.result;
-}
+#include "transfer.h"
 
 /* --- What arrives -------------------------------------------------------------- */
 
@@ -85,7 +57,7 @@ static const size_t offsets[] = { 0, 1, 4095, 4096, MIB - 3, 2 * MIB, 5 * MIB + 
 static void check_sizes_and_offsets(int flags)
 {
 	struct model model = model_make(12 * MIB);
-	char *block = get(4 * MIB), path[64];
+	char *block = get_block(4 * MIB), path[64];
 	uint32_t random = 5;
 	int fd;
 
@@ -100,7 +72,7 @@ static void check_sizes_and_offsets(int flags)
 			size_t at = o % 2 ? random_below(&random, 5000) : 0;
 
 			pattern_write(block + at, sizes[s], s * 100 + o, 0);
-			CHECK_EQ(drain(block + at, sizes[s], fd, offsets[o]), sizes[s]);
+			CHECK_EQ(drain_one(block + at, sizes[s], fd, offsets[o]), sizes[s]);
 			model_write(&model, block + at, sizes[s], offsets[o]);
 		}
 	}
@@ -126,7 +98,7 @@ static void check_batch(unsigned int flags)
 {
 	enum { NR = 3000, FILES = 7 };
 	struct shm_drain *batch = calloc(NR, sizeof(*batch));
-	char *block = get(8 * MIB);
+	char *block = get_block(8 * MIB);
 	struct model models[FILES];
 	uint32_t random = 99;
 
@@ -142,7 +114,7 @@ static void check_batch(unsigned int flags)
 
 		if (model->size + len > 16 * MIB)
 			len = 0;
-		batch[i] = request(src, len, model->fd, model->size);
+		batch[i] = drain_request(src, len, model->fd, model->size);
 		batch[i].flags = flags;
 		model_write(model, src, len, model->size);
 	}
@@ -184,7 +156,7 @@ static void nothing_to_do(void)
 	CHECK_EQ(shm_drain(NULL, 0), 0);
 	CHECK_EQ(shm_drain(&none, 0), 0);
 	CHECK_EQ(shm_drain(NULL, 1), -EINVAL);
-	CHECK_EQ(drain(NULL, 0, -1, 0), 0);
+	CHECK_EQ(drain_one(NULL, 0, -1, 0), 0);
 }
 
 /* --- Streams -------------------------------------------------------------------- */
@@ -216,12 +188,12 @@ static void check_stream(int read_end, int write_end)
 	static const size_t lens[] = { 1, 1000, MIB, 2 * MIB - 3, 0, 500 };
 	struct reader reader = { read_end, 0, 21, 9 };
 	struct shm_drain batch[COUNT(lens)];
-	char *block = get(4 * MIB);
+	char *block = get_block(4 * MIB);
 	pthread_t thread;
 
 	pattern_write(block, 4 * MIB, 21, 0);
 	for (size_t i = 0; i < COUNT(lens); i++) {
-		batch[i] = request(block + reader.len, lens[i], write_end, SHM_DRAIN_CURRENT);
+		batch[i] = drain_request(block + reader.len, lens[i], write_end, SHM_DRAIN_CURRENT);
 		reader.len += lens[i];
 	}
 	CHECK_EQ(pthread_create(&thread, NULL, read_slowly, &reader), 0);
@@ -268,7 +240,7 @@ static void check_two_pipes(void)
 {
 	for (int swapped = 0; swapped < 2; swapped++) {
 		struct reader readers[2] = { { 0, MIB, 31, 3 }, { 0, MIB, 32, 4 } };
-		char *block = get(2 * MIB);
+		char *block = get_block(2 * MIB);
 		struct shm_drain batch[4];
 		int one[2], other[2];
 		pthread_t thread;
@@ -279,10 +251,10 @@ static void check_two_pipes(void)
 		readers[1].fd = other[0];
 		pattern_write(block, MIB, 31, 0);
 		pattern_write(block + MIB, MIB, 32, 0);
-		batch[swapped] = request(block, MIB - 10, one[1], SHM_DRAIN_CURRENT);
-		batch[!swapped] = request(block + MIB, MIB - 10, other[1], SHM_DRAIN_CURRENT);
-		batch[2] = request(block + MIB - 10, 10, one[1], SHM_DRAIN_CURRENT);
-		batch[3] = request(block + 2 * MIB - 10, 10, other[1], SHM_DRAIN_CURRENT);
+		batch[swapped] = drain_request(block, MIB - 10, one[1], SHM_DRAIN_CURRENT);
+		batch[!swapped] = drain_request(block + MIB, MIB - 10, other[1], SHM_DRAIN_CURRENT);
+		batch[2] = drain_request(block + MIB - 10, 10, one[1], SHM_DRAIN_CURRENT);
+		batch[3] = drain_request(block + 2 * MIB - 10, 10, other[1], SHM_DRAIN_CURRENT);
 		CHECK_EQ(pthread_create(&thread, NULL, read_one_and_then_the_other, readers), 0);
 		CHECK_EQ(shm_drain(batch, 4), 0);
 		for (int i = 0; i < 4; i++)
@@ -305,13 +277,13 @@ static void no_pipe_waits_for_another(void)
 static void check_nonblocking(void)
 {
 	struct shm_drain batch[2];
-	char *block = get(2 * MIB);
+	char *block = get_block(2 * MIB);
 	int pipes[2];
 
 	CHECK_EQ(pipe2(pipes, O_CLOEXEC | O_NONBLOCK), 0);
 	CHECK_EQ(fcntl(pipes[1], F_SETPIPE_SZ, 65536), 65536);
-	batch[0] = request(block, MIB, pipes[1], SHM_DRAIN_CURRENT);
-	batch[1] = request(block + MIB, MIB, pipes[1], SHM_DRAIN_CURRENT);
+	batch[0] = drain_request(block, MIB, pipes[1], SHM_DRAIN_CURRENT);
+	batch[1] = drain_request(block + MIB, MIB, pipes[1], SHM_DRAIN_CURRENT);
 	CHECK_EQ(shm_drain(batch, 2), 0);
 	CHECK_EQ(batch[0].result, 65536);
 	CHECK_EQ(batch[0].done, 65536);
@@ -335,12 +307,12 @@ static void current_moves_the_position(void)
 	char *block;
 
 	need_backend();
-	block = get(3 * MIB);
+	block = get_block(3 * MIB);
 	pattern_write(block, 3 * MIB, 7, 0);
 	CHECK_EQ(lseek(model.fd, 100, SEEK_SET), 100);
-	batch[0] = request(block, MIB, model.fd, SHM_DRAIN_CURRENT);
-	batch[1] = request(block + MIB, 5, model.fd, 3);
-	batch[2] = request(block + 2 * MIB, MIB, model.fd, SHM_DRAIN_CURRENT);
+	batch[0] = drain_request(block, MIB, model.fd, SHM_DRAIN_CURRENT);
+	batch[1] = drain_request(block + MIB, 5, model.fd, 3);
+	batch[2] = drain_request(block + 2 * MIB, MIB, model.fd, SHM_DRAIN_CURRENT);
 	CHECK_EQ(shm_drain(batch, 3), 0);
 	model_write(&model, block, MIB, 100);
 	model_write(&model, block + MIB, 5, 3);
@@ -357,13 +329,13 @@ static void what_appends_has_no_offset(void)
 	char *block;
 
 	need_backend();
-	block = get(3 * MIB);
+	block = get_block(3 * MIB);
 	pattern_write(block, 3 * MIB, 7, 0);
-	CHECK_EQ(drain(block, 10, model.fd, 0), 10);
+	CHECK_EQ(drain_one(block, 10, model.fd, 0), 10);
 	model_write(&model, block, 10, 0);
 	CHECK_EQ(fcntl(model.fd, F_SETFL, O_APPEND), 0);
 	for (int i = 0; i < 3; i++)
-		batch[i] = request(block + i * MIB, MIB, model.fd, SHM_DRAIN_CURRENT);
+		batch[i] = drain_request(block + i * MIB, MIB, model.fd, SHM_DRAIN_CURRENT);
 	batch[1].offset = 0;
 	CHECK_EQ(shm_drain(batch, 3), 0);
 	CHECK_EQ(batch[0].result, MIB);
@@ -381,7 +353,7 @@ static void what_appends_has_no_offset(void)
 static void check_no_reader(void)
 {
 	struct shm_drain batch[3];
-	char *block = get(3 * MIB);
+	char *block = get_block(3 * MIB);
 	int pipes[2], pair[2], file = pattern_file(0, 1);
 	sigset_t pending;
 
@@ -389,10 +361,10 @@ static void check_no_reader(void)
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	close(pipes[0]);
 	close(pair[0]);
-	CHECK_EQ(drain(block, 100, pipes[1], SHM_DRAIN_CURRENT), -EPIPE);
-	batch[0] = request(block, MIB, pipes[1], SHM_DRAIN_CURRENT);
-	batch[1] = request(block, MIB, file, 0);
-	batch[2] = request(block, MIB, pair[1], SHM_DRAIN_CURRENT);
+	CHECK_EQ(drain_one(block, 100, pipes[1], SHM_DRAIN_CURRENT), -EPIPE);
+	batch[0] = drain_request(block, MIB, pipes[1], SHM_DRAIN_CURRENT);
+	batch[1] = drain_request(block, MIB, file, 0);
+	batch[2] = drain_request(block, MIB, pair[1], SHM_DRAIN_CURRENT);
 	CHECK_EQ(shm_drain(batch, 3), 0);
 	CHECK_EQ(batch[0].result, -EPIPE);
 	CHECK_EQ(batch[1].result, MIB);
@@ -421,14 +393,14 @@ static void a_pending_sigpipe_stays(void)
 	int pipes[2];
 
 	need_backend();
-	block = get(100);
+	block = get_block(100);
 	sigemptyset(&pipe_only);
 	sigaddset(&pipe_only, SIGPIPE);
 	CHECK_EQ(sigprocmask(SIG_BLOCK, &pipe_only, NULL), 0);
 	CHECK_EQ(raise(SIGPIPE), 0);
 	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
 	close(pipes[0]);
-	CHECK_EQ(drain(block, 100, pipes[1], SHM_DRAIN_CURRENT), -EPIPE);
+	CHECK_EQ(drain_one(block, 100, pipes[1], SHM_DRAIN_CURRENT), -EPIPE);
 	CHECK_EQ(sigpending(&pending), 0);
 	CHECK(sigismember(&pending, SIGPIPE));
 	shm_free(block);
@@ -437,7 +409,7 @@ static void a_pending_sigpipe_stays(void)
 static void check_bad_requests(void)
 {
 	int file = pattern_file(0, 1), pipes[2], read_only, directory, closed;
-	char *block = get(1000), *good = get(2 * MIB), on_stack[64];
+	char *block = get_block(1000), *good = get_block(2 * MIB), on_stack[64];
 	struct shm_drain batch[64];
 	size_t nr = 0;
 
@@ -452,22 +424,22 @@ static void check_bad_requests(void)
 			struct shm_drain request;
 			int error;
 		} bad[] = {
-			{ request(block, 100, file, -2), EINVAL },
-			{ request(block, 100, -1, 0), EBADF },
-			{ request(block, 100, -1, SHM_DRAIN_CURRENT), EBADF },
-			{ request(block, 100, closed, 0), EBADF },
-			{ request(block, 100, read_only, 0), EBADF },
-			{ request(block, 100, read_only, SHM_DRAIN_CURRENT), EBADF },
-			{ request(block, 100, directory, 0), EBADF },
-			{ request(block, 100, pipes[1], 0), ESPIPE },
-			{ request(block, 100, pipes[0], SHM_DRAIN_CURRENT), EBADF },
-			{ request(block, SIZE_MAX, file, 0), EINVAL },
-			{ request(block, 1001, file, 0), EFAULT },
-			{ request(block + 999, 2, file, 0), EFAULT },
-			{ request(on_stack, 64, file, 0), EFAULT },
-			{ request(NULL, 64, pipes[1], SHM_DRAIN_CURRENT), EFAULT },
-			{ request(block, 100, file, INT64_MAX), EINVAL },
-			{ request(block, 100, file, INT64_MAX - 50), EINVAL },
+			{ drain_request(block, 100, file, -2), EINVAL },
+			{ drain_request(block, 100, -1, 0), EBADF },
+			{ drain_request(block, 100, -1, SHM_DRAIN_CURRENT), EBADF },
+			{ drain_request(block, 100, closed, 0), EBADF },
+			{ drain_request(block, 100, read_only, 0), EBADF },
+			{ drain_request(block, 100, read_only, SHM_DRAIN_CURRENT), EBADF },
+			{ drain_request(block, 100, directory, 0), EBADF },
+			{ drain_request(block, 100, pipes[1], 0), ESPIPE },
+			{ drain_request(block, 100, pipes[0], SHM_DRAIN_CURRENT), EBADF },
+			{ drain_request(block, SIZE_MAX, file, 0), EINVAL },
+			{ drain_request(block, 1001, file, 0), EFAULT },
+			{ drain_request(block + 999, 2, file, 0), EFAULT },
+			{ drain_request(on_stack, 64, file, 0), EFAULT },
+			{ drain_request(NULL, 64, pipes[1], SHM_DRAIN_CURRENT), EFAULT },
+			{ drain_request(block, 100, file, INT64_MAX), EINVAL },
+			{ drain_request(block, 100, file, INT64_MAX - 50), EINVAL },
 		};
 
 		for (size_t i = 0; i < COUNT(bad); i++) {
@@ -482,7 +454,7 @@ static void check_bad_requests(void)
 		pattern_write(good, 2 * MIB, 51, 0);
 		for (size_t i = 0; i < COUNT(bad); i++) {
 			batch[nr++] = bad[i].request;
-			batch[nr++] = request(good + i * 50000, 50000, file, i * 50000);
+			batch[nr++] = drain_request(good + i * 50000, 50000, file, i * 50000);
 		}
 		CHECK(nr <= COUNT(batch));
 		CHECK_EQ(shm_drain(batch, nr), 0);
@@ -536,15 +508,16 @@ static void a_full_disk(void)
 
 	need_backend();
 	dir = small_file_system("size=4m");
-	block = get(8 * MIB);
-	back = get(8 * MIB);
+	block = get_block(8 * MIB);
+	back = get_block(8 * MIB);
 	pattern_write(block, 8 * MIB, 61, 0);
 	for (int i = 0; i < 3; i++) {
 		char name[] = { 'a' + i, '\0' };
 
 		files[i] = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		CHECK(files[i] >= 0);
-		batch[i] = request(block + i * 2 * MIB + 5, i < 2 ? 3 * MIB : 100, files[i], 0);
+		batch[i] = drain_request(block + i * 2 * MIB + 5, i < 2 ? 3 * MIB : 100,
+					 files[i], 0);
 	}
 	CHECK_EQ(ftruncate(files[2], 4096), 0);
 	CHECK_EQ(pwrite(files[2], "", 1, 0), 1);
@@ -574,14 +547,14 @@ static void a_file_that_may_not_grow(void)
 	int file;
 
 	need_backend();
-	block = get(8 * MIB);
+	block = get_block(8 * MIB);
 	file = pattern_file(0, 1);
 	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
-	one = request(block, 8 * MIB, file, 0);
+	one = drain_request(block, 8 * MIB, file, 0);
 	CHECK_EQ(shm_drain(&one, 1), 0);
 	CHECK_EQ(one.result, -EFBIG);
 	CHECK_EQ(one.done, 3 * MIB + 5);
-	CHECK_EQ(drain(block, 10, file, 4 * MIB), -EFBIG);
+	CHECK_EQ(drain_one(block, 10, file, 4 * MIB), -EFBIG);
 	shm_free(block);
 }
 
@@ -595,15 +568,15 @@ static void a_failing_fsync(void)
 	forbid_syscall(SYS_fsync, EIO);
 	forbid_syscall(SYS_io_uring_setup, EPERM);
 	need_backend();
-	block = get(MIB);
+	block = get_block(MIB);
 	file = pattern_file(0, 1);
 	other = pattern_file(0, 1);
 	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
-	batch[0] = request(block, 1000, file, 0);
-	batch[1] = request(block, 1000, file, 1000);
-	batch[2] = request(block, 1000, other, 0);
-	batch[3] = request(block, 1000, pipes[0], SHM_DRAIN_CURRENT);
-	batch[4] = request(NULL, 0, other, 0);
+	batch[0] = drain_request(block, 1000, file, 0);
+	batch[1] = drain_request(block, 1000, file, 1000);
+	batch[2] = drain_request(block, 1000, other, 0);
+	batch[3] = drain_request(block, 1000, pipes[0], SHM_DRAIN_CURRENT);
+	batch[4] = drain_request(NULL, 0, other, 0);
 	batch[0].flags = batch[3].flags = batch[4].flags = SHM_DRAIN_SYNC;
 	CHECK_EQ(shm_drain(batch, 5), 0);
 	CHECK_EQ(batch[0].result, -EIO);
@@ -618,16 +591,16 @@ static void a_failing_fsync(void)
 static void check_sync(void)
 {
 	struct shm_drain batch[20];
-	char *block = get(MIB);
+	char *block = get_block(MIB);
 	int pipes[2];
 
 	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
 	for (int i = 0; i < 19; i++) {
-		batch[i] = request(block, 3000, pattern_file(0, 1), i);
+		batch[i] = drain_request(block, 3000, pattern_file(0, 1), i);
 		batch[i].flags = SHM_DRAIN_SYNC;
 	}
 	/* What has no storage says so, of what has been written nonetheless. */
-	batch[19] = request(block, 3000, pipes[1], SHM_DRAIN_CURRENT);
+	batch[19] = drain_request(block, 3000, pipes[1], SHM_DRAIN_CURRENT);
 	batch[19].flags = SHM_DRAIN_SYNC;
 	CHECK_EQ(shm_drain(batch, 20), 0);
 	for (int i = 0; i < 19; i++) {

@@ -9,24 +9,7 @@
 #include <sys/time.h>
 #include <time.h>
 
-#include "tap.h"
-#include "util.h"
-
-#define MIB	((size_t)1 << 20)
-
-static char *get(size_t size)
-{
-	char *block = shm_alloc(size);
-
-	CHECK(block);
-	return block;
-}
-
-static struct shm_fill request(void *dst, size_t len, int fd, int64_t offset)
-{
-	return (struct shm_fill){ .dst = dst, .len = len, .fd = fd, .offset = offset,
-				  .result = 0x5555, .done = 0x5555 };
-}
+#include "transfer.h"
 
 static struct shmdev_job *start(struct shm_fill *reqs, unsigned int nr)
 {
@@ -49,13 +32,13 @@ static void check_to_the_end(void)
 {
 	struct shm_fill fills[40];
 	struct shm_drain drains[40];
-	char *block = get(5 * MIB), *back = get(5 * MIB);
+	char *block = get_block(5 * MIB), *back = get_block(5 * MIB);
 	int from = pattern_file(5 * MIB, 1), to = pattern_file(0, 1);
 	struct shmdev_job *job;
 	struct pollfd one;
 
 	for (int i = 0; i < 40; i++)
-		fills[i] = request(block + i * MIB / 8, MIB / 8, from, i * MIB / 8);
+		fills[i] = fill_request(block + i * MIB / 8, MIB / 8, from, i * MIB / 8);
 	job = start(fills, 40);
 	one = (struct pollfd){ shmdev_job_fd(job), POLLIN, 0 };
 	CHECK_EQ(poll(&one, 1, -1), 1);
@@ -130,13 +113,13 @@ static void check_silent_pipes(int nr)
 	struct sigaction action = { .sa_handler = noted };
 	struct shm_fill fills[3];
 	struct shmdev_job *job;
-	char *block = get(3 * MIB);
+	char *block = get_block(3 * MIB);
 	int pipes[3][2], file = pattern_file(MIB, 5);
 
 	for (int i = 0; i < 3; i++)
 		CHECK_EQ(pipe2(pipes[i], O_CLOEXEC), 0);
 	for (int i = 0; i < nr; i++)
-		fills[i] = request(block + i * MIB, MIB, pipes[i][0], SHM_FILL_CURRENT);
+		fills[i] = fill_request(block + i * MIB, MIB, pipes[i][0], SHM_FILL_CURRENT);
 	job = start(fills, nr);
 	CHECK_EQ(shmdev_job_wait(job, 0), -ETIMEDOUT);
 	CHECK(!is_ready(job));
@@ -163,8 +146,8 @@ static void check_silent_pipes(int nr)
 	CHECK(!memcmp(block, "hello", 5));
 
 	/* To forget a job ends it. */
-	fills[0] = request(block, MIB, pipes[0][0], SHM_FILL_CURRENT);
-	fills[1] = request(block + MIB, MIB, file, 0);
+	fills[0] = fill_request(block, MIB, pipes[0][0], SHM_FILL_CURRENT);
+	fills[1] = fill_request(block + MIB, MIB, file, 0);
 	job = start(fills, 2);
 	shmdev_job_free(job);
 	CHECK_EQ(fills[0].result, -ECANCELED);
@@ -194,7 +177,7 @@ static void check_full_pipe(void)
 {
 	struct shm_drain drains[2];
 	struct shmdev_job *job;
-	char *block = get(MIB);
+	char *block = get_block(MIB);
 	int pipes[2][2], full;
 
 	for (int i = 0; i < 2; i++) {
@@ -244,7 +227,7 @@ static void check_cancelled_at_random(void)
 	struct shm_fill *fills = calloc(NR + 2, sizeof(*fills));
 	int file = pattern_file(3 * MIB, 9), pipes[2][2];
 	unsigned int whole = 0, ended = 0;
-	char *block = get(NR * LEN + 2 * MIB);
+	char *block = get_block(NR * LEN + 2 * MIB);
 	uint32_t random = 77;
 
 	CHECK(fills);
@@ -254,12 +237,12 @@ static void check_cancelled_at_random(void)
 
 		memset(block, 0xee, NR * LEN);
 		for (int i = 0; i < NR; i++)
-			fills[i] = request(block + i * LEN, LEN, file,
-					   random_below(&random, 3 * MIB - LEN));
+			fills[i] = fill_request(block + i * LEN, LEN, file,
+						random_below(&random, 3 * MIB - LEN));
 		for (int i = 0; i < 2; i++) {
 			CHECK_EQ(pipe2(pipes[i], O_CLOEXEC), 0);
-			fills[NR + i] = request(block + NR * LEN + i * MIB, MIB, pipes[i][0],
-						SHM_FILL_CURRENT);
+			fills[NR + i] = fill_request(block + NR * LEN + i * MIB, MIB, pipes[i][0],
+						     SHM_FILL_CURRENT);
 		}
 		job = start(fills, NR + 2);
 		if (round % 10)
@@ -313,14 +296,15 @@ static void several_at_once(void)
 	int file, pipes[2];
 
 	need_backend();
-	block = get(JOBS * MIB);
+	block = get_block(JOBS * MIB);
 	file = pattern_file(JOBS * MIB, 3);
 	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
 	for (int i = 0; i < JOBS; i++) {
-		fills[i][0] = request(block + i * MIB, MIB / 2, file, i * MIB);
-		fills[i][1] = request(block + i * MIB + MIB / 2, MIB / 2, file, i * MIB + MIB / 2);
+		fills[i][0] = fill_request(block + i * MIB, MIB / 2, file, i * MIB);
+		fills[i][1] = fill_request(block + i * MIB + MIB / 2, MIB / 2, file,
+					   i * MIB + MIB / 2);
 		if (!i)
-			fills[i][0] = request(block, 5, pipes[0], SHM_FILL_CURRENT);
+			fills[i][0] = fill_request(block, 5, pipes[0], SHM_FILL_CURRENT);
 		jobs[i] = start(fills[i], 2);
 	}
 	for (int i = JOBS; i-- > 1;) {
@@ -350,7 +334,7 @@ struct waiting {
 static void waiting_start(struct waiting *waiting)
 {
 	CHECK_EQ(pipe2(waiting->pipes, O_CLOEXEC), 0);
-	waiting->fill = request(get(MIB), MIB, waiting->pipes[0], SHM_FILL_CURRENT);
+	waiting->fill = fill_request(get_block(MIB), MIB, waiting->pipes[0], SHM_FILL_CURRENT);
 	waiting->job = start(&waiting->fill, 1);
 }
 
@@ -415,12 +399,12 @@ static void fork_while_jobs_run(void)
 	for (int round = 0; round < 15; round++) {
 		struct shm_fill fills[2][8];
 		struct shmdev_job *jobs[2];
-		char *block = get(8 * MIB);
+		char *block = get_block(8 * MIB);
 
 		for (int j = 0; j < 2; j++) {
 			for (int i = 0; i < 8; i++)
-				fills[j][i] = request(block + (8 * j + i) * MIB / 2, MIB / 2, file,
-						      i * MIB / 2);
+				fills[j][i] = fill_request(block + (8 * j + i) * MIB / 2,
+							   MIB / 2, file, i * MIB / 2);
 			jobs[j] = start(fills[j], 8);
 		}
 		status = in_child((void (*)(void *))check_to_the_end, NULL);
