@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "crew.h"
+#include "fresh.h"
 #include "shmdev.h"
 
 /*
@@ -79,22 +80,32 @@ struct copying {
 	size_t piece;
 	size_t next;		/* atomic */
 	bool past;
+	bool by_file;		/* fresh memory, by way of its memfd */
 };
 
 static void copy_some(const struct copying *copying, size_t at, size_t len)
 {
-	size_t run = copying->period ? copying->period : len;
+	size_t run = copying->period ? copying->period : len, start = at;
+	bool was_fresh = copying->by_file && fresh_is(copying->dst + at, len);
+	bool by_file = was_fresh;
 
 	for (; len; at += run, len -= run) {
 		const char *src = copying->period ? copying->src : copying->src + at;
+		char *dst = copying->dst + at;
+		size_t done = 0;
 
 		if (run > len)
 			run = len;
+		if (by_file)
+			done = fresh_copy(dst, src, run);
+		by_file = done == run;
 		if (copying->past)
-			copy_past(copying->dst + at, src, run);
+			copy_past(dst + done, src + done, run - done);
 		else
-			memcpy(copying->dst + at, src, run);
+			memcpy(dst + done, src + done, run - done);
 	}
+	if (was_fresh)
+		fresh_map(copying->dst + start, at - start);
 }
 
 static void *copy_share(void *argument)
@@ -113,10 +124,12 @@ static void *copy_share(void *argument)
 
 static void copy_all(struct copying *copying)
 {
+	unsigned int size = crew_size(copying->len);
 	struct crew crew;
 
 	copying->past = copying->len >= MUCH;
-	crew_start(&crew, crew_size(copying->len), copy_share, copying);
+	copying->by_file = size <= FRESH_THREADS;
+	crew_start(&crew, size, copy_share, copying);
 	copy_share(copying);
 	crew_join(&crew);
 }

@@ -70,9 +70,7 @@ static bool piece_outlasts_cache(struct batch *batch, struct piece *piece)
 	if (batch->direction != FILL || piece->job->is_direct)
 		return true;
 	do {
-		struct iovec to = { piece_memory(piece), piece->len };
-
-		got = preadv2(piece->job->req->fd, &to, 1, piece_offset(piece), RWF_NOWAIT);
+		got = piece_read(batch, piece, piece->len, RWF_NOWAIT);
 		/* Whether that is an error, the ring will find out. */
 		if (got < 0)
 			return true;

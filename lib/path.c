@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "crew.h"
+#include "fresh.h"
 #include "request.h"
 #include "ring.h"
 #include "tuning.h"
@@ -27,6 +28,7 @@ struct paths {
 	struct shmdev_path *reqs;
 	unsigned int nr;
 	unsigned int next;	/* atomic */
+	bool by_file;		/* fresh memory, by way of its memfd */
 };
 
 /* A file that is on its way in a ring. */
@@ -92,17 +94,37 @@ static int path_open(const struct shmdev_path *req)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Bytes, or -errno. */
+static ssize_t path_read_some(const struct paths *paths, const struct shmdev_path *req, int fd)
+{
+	char *dst = (char *)req->dst + req->done;
+	size_t len = req->len - req->done;
+	/* There is often room for more than the file has. */
+	size_t most = req->size > req->done && req->size - req->done < len ?
+		      req->size - req->done : len;
+	ssize_t got = -EOPNOTSUPP;
+
+	if (paths->by_file && fresh_is(dst, most))
+		got = fresh_read(dst, most, fd, req->done, 0);
+	if (got == -EOPNOTSUPP) {
+		got = pread(fd, dst, len, req->done);
+		if (got < 0)
+			got = -errno;
+	}
+	return got;
+}
+
 /* Read @fd, whose end is known if it is a regular file of some size.  0 or -errno. */
-static int path_read(struct shmdev_path *req, int fd, bool has_size)
+static int path_read(const struct paths *paths, struct shmdev_path *req, int fd, bool has_size)
 {
 	ssize_t got;
 
 	while (req->done < req->len && !(has_size && req->done == req->size)) {
-		got = pread(fd, (char *)req->dst + req->done, req->len - req->done, req->done);
-		if (got < 0 && errno == EINTR)
+		got = path_read_some(paths, req, fd);
+		if (got == -EINTR)
 			continue;
 		if (got < 0)
-			return -errno;
+			return got;
 		if (!got)
 			break;
 		req->done += got;
@@ -110,7 +132,7 @@ static int path_read(struct shmdev_path *req, int fd, bool has_size)
 	return 0;
 }
 
-static void path_plain(struct shmdev_path *req)
+static void path_plain(const struct paths *paths, struct shmdev_path *req)
 {
 	struct stat st;
 	int fd, err;
@@ -131,7 +153,7 @@ static void path_plain(struct shmdev_path *req)
 	req->size = 0;
 	if (!fstat(fd, &st))
 		req->size = st.st_size;
-	err = path_read(req, fd, req->size && S_ISREG(st.st_mode));
+	err = path_read(paths, req, fd, req->size && S_ISREG(st.st_mode));
 	req->result = err ? err : (int64_t)req->done;
 	close(fd);
 }
@@ -141,7 +163,7 @@ static void *paths_plain(void *argument)
 	struct shmdev_path *req;
 
 	while ((req = paths_next(argument)))
-		path_plain(req);
+		path_plain(argument, req);
 	return NULL;
 }
 
@@ -159,7 +181,7 @@ static void slot_begin(struct slot *slot, struct shmdev_path *req, struct ring *
 	ring_file_read(ring, &slot->file);
 }
 
-static void slot_end(struct slot *slot)
+static void slot_end(const struct paths *paths, struct slot *slot)
 {
 	const int *results = slot->file.results;
 	struct shmdev_path *req = slot->req;
@@ -178,7 +200,7 @@ static void slot_end(struct slot *slot)
 		 * Whether that is an error, and which, and whether there is more than
 		 * came: the system calls know better than the ring.
 		 */
-		path_plain(req);
+		path_plain(paths, req);
 	}
 }
 
@@ -202,7 +224,7 @@ static void paths_ring(struct paths *paths, struct ring *ring, unsigned int dept
 			if (!done)
 				continue;
 			slot = (struct slot *)done;
-			slot_end(slot);
+			slot_end(paths, slot);
 			flying--;
 			req = err ? NULL : paths_next(paths);
 			if (!req)
@@ -213,7 +235,7 @@ static void paths_ring(struct paths *paths, struct ring *ring, unsigned int dept
 	}
 	for (slot = slots; flying && slot < slots + depth; slot++)
 		if (slot->busy)
-			path_plain(slot->req);
+			path_plain(paths, slot->req);
 	free(slots);
 }
 
@@ -233,6 +255,7 @@ int shmdev_path_fill(struct shmdev_path *reqs, unsigned int nr)
 		work += OVERHEAD + (reqs[i].len < SSIZE_MAX / nr ? reqs[i].len : 0);
 
 	size = crew_size(work);
+	paths.by_file = size <= FRESH_THREADS;
 	crew_start(&crew, size, paths_plain, &paths);
 	if (nr > 1)
 		ring = ring_get();

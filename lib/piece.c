@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "direct.h"
+#include "fresh.h"
 
 bool is_stream(const struct job *job)
 {
@@ -122,6 +123,26 @@ int64_t piece_offset(const struct piece *piece)
 	return is_stream(piece->job) ? SHM_FILL_CURRENT : req->offset + (int64_t)piece->at;
 }
 
+ssize_t piece_read(const struct batch *batch, const struct piece *piece, size_t most,
+		   int flags)
+{
+	struct iovec memory = { piece_memory(piece), piece->len < most ? piece->len : most };
+	int64_t offset = piece_offset(piece);
+	int fd = piece->job->req->fd;
+	ssize_t got;
+
+	if (batch->by_file && fresh_is(memory.iov_base, memory.iov_len) && !is_direct(fd)) {
+		got = fresh_read(memory.iov_base, memory.iov_len, fd, offset, flags);
+		if (got >= 0)
+			return got;
+		if (got != -EOPNOTSUPP) {
+			errno = -got;
+			return -1;
+		}
+	}
+	return flags ? preadv2(fd, &memory, 1, offset, flags) : preadv(fd, &memory, 1, offset);
+}
+
 ssize_t piece_plain(const struct batch *batch, const struct piece *piece, size_t most)
 {
 	struct iovec memory = { piece_memory(piece), piece->len < most ? piece->len : most };
@@ -131,7 +152,7 @@ ssize_t piece_plain(const struct batch *batch, const struct piece *piece, size_t
 
 	if (batch->direction == FILL)
 		done = offset == SHM_FILL_CURRENT ? readv(fd, &memory, 1)
-						  : preadv(fd, &memory, 1, offset);
+						  : piece_read(batch, piece, most, 0);
 	else
 		done = offset == SHM_FILL_CURRENT ? writev(fd, &memory, 1)
 						  : pwritev(fd, &memory, 1, offset);

@@ -72,6 +72,7 @@ struct batch {
 
 	bool is_single;			/* read(2) */
 	bool wants_ring;
+	bool by_file;			/* fresh memory, by way of its memfd */
 	unsigned int crew_size;
 	struct fixed fixed;
 
@@ -102,6 +103,13 @@ bool piece_advance(struct batch *batch, struct piece *piece, ssize_t result);
 
 char *piece_memory(const struct piece *piece);
 int64_t piece_offset(const struct piece *piece);
+
+/*
+ * Read what is next of @piece, which has an offset, by preadv2(2) with @flags: bytes, or -1
+ * and errno.
+ */
+ssize_t piece_read(const struct batch *batch, const struct piece *piece, size_t most,
+		   int flags);
 
 /* By a system call, @most bytes at the most.  As read(2), or -errno. */
 ssize_t piece_plain(const struct batch *batch, const struct piece *piece, size_t most);

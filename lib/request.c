@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "crew.h"
+#include "fresh.h"
 #include "heap.h"
 #include "region.h"
 
@@ -130,6 +131,7 @@ void batch_collect(struct batch *batch, struct transfer *reqs, unsigned int nr)
 		batch->wants_ring = batch->nr_streams > 1 || batch->nr_syncs > 1;
 
 	batch->crew_size = crew_size(batch->work);
+	batch->by_file = batch->crew_size <= FRESH_THREADS;
 	if (batch->direction == DRAIN && batch->crew_size > batch->nr_looks)
 		batch->crew_size = batch->nr_looks;
 }

@@ -130,25 +130,25 @@ static void records_shmdev(void)
 	free(reqs);
 }
 
-static void files_read(void)
+static void files_read_to(char *to)
 {
 	for (int i = 0; i < FILES; i++) {
 		int fd = open(names[i], O_RDONLY | O_CLOEXEC);
 
-		if (fd < 0 || read(fd, memory + i * FILE_SIZE, FILE_SIZE) != FILE_SIZE)
+		if (fd < 0 || read(fd, to + i * FILE_SIZE, FILE_SIZE) != FILE_SIZE)
 			die(names[i]);
 		close(fd);
 	}
 }
 
-static void files_shmdev(void)
+static void files_shmdev_to(char *to)
 {
 	struct shmdev_path *reqs = calloc(FILES, sizeof(*reqs));
 
 	if (!reqs)
 		die("calloc");
 	for (int i = 0; i < FILES; i++)
-		reqs[i] = (struct shmdev_path){ .dst = memory + i * FILE_SIZE, .len = FILE_SIZE,
+		reqs[i] = (struct shmdev_path){ .dst = to + i * FILE_SIZE, .len = FILE_SIZE,
 						.path = names[i], .dirfd = AT_FDCWD };
 	if (shmdev_path_fill(reqs, FILES))
 		die("shmdev_path_fill");
@@ -156,6 +156,16 @@ static void files_shmdev(void)
 		if (reqs[i].result != FILE_SIZE || reqs[i].size != FILE_SIZE)
 			die(names[i]);
 	free(reqs);
+}
+
+static void files_read(void)
+{
+	files_read_to(memory);
+}
+
+static void files_shmdev(void)
+{
+	files_shmdev_to(memory);
 }
 
 static void *feed(void *argument)
@@ -233,6 +243,81 @@ static void new_shmdev(void)
 	close(fd);
 }
 
+/* Memory that is given back each time: what it costs to write to it first. */
+static void into_new(void *(*put)(void *to))
+{
+	void *block = shm_alloc(size);
+
+	if (!block)
+		die("shm_alloc");
+	put(block);
+	shm_free(block);
+}
+
+static void *put_memcpy(void *to)
+{
+	return memcpy(to, source, size);
+}
+
+static void *put_copy(void *to)
+{
+	shmdev_copy(to, source, size);
+	return to;
+}
+
+static void *put_memset(void *to)
+{
+	return memset(to, 7, size);
+}
+
+static void *put_set(void *to)
+{
+	shmdev_set(to, size, "\x07", 1);
+	return to;
+}
+
+static void *put_files_read(void *to)
+{
+	files_read_to(to);
+	return to;
+}
+
+static void *put_files_shmdev(void *to)
+{
+	files_shmdev_to(to);
+	return to;
+}
+
+static void newfiles_read(void)
+{
+	into_new(put_files_read);
+}
+
+static void newfiles_shmdev(void)
+{
+	into_new(put_files_shmdev);
+}
+
+static void newcopy_memcpy(void)
+{
+	into_new(put_memcpy);
+}
+
+static void newcopy_shmdev(void)
+{
+	into_new(put_copy);
+}
+
+static void newset_memset(void)
+{
+	into_new(put_memset);
+}
+
+static void newset_shmdev(void)
+{
+	into_new(put_set);
+}
+
 /* --- The other way, and memory only -------------------------------------------------- */
 
 static void drain_write(void)
@@ -288,6 +373,9 @@ static const struct way {
 	{ "drain write", drain_write },		{ "drain shmdev", drain_shmdev },
 	{ "copy memcpy", copy_memcpy },		{ "copy shmdev", copy_shmdev },
 	{ "set memset", set_memset },		{ "set shmdev", set_shmdev },
+	{ "newcopy memcpy", newcopy_memcpy },	{ "newcopy shmdev", newcopy_shmdev },
+	{ "newfiles read", newfiles_read },	{ "newfiles shmdev", newfiles_shmdev },
+	{ "newset memset", newset_memset },	{ "newset shmdev", newset_shmdev },
 };
 
 static double seconds_of(const struct timeval *time)

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
+/*
+ * Memory that nobody has touched, of memfds of base pages.
+ *
+ * A store to it takes a fault for each page, in which the kernel zeroes what is about to
+ * be overwritten: together 0.8 us, where 4 KiB are copied in 0.3.  write(2) to the memfd
+ * makes the same pages without either, and then they are mapped many at a time.
+ *
+ * Writers of one file wait for each other, faults do not: from three threads on, the
+ * faults win.  Huge pages are zeroed at once, and there is no write(2) that makes them.
+ */
+#ifndef SHMDEV_LIB_FRESH_H
+#define SHMDEV_LIB_FRESH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Up to so many threads. */
+#define FRESH_THREADS	2
+
+/* Whether [@memory, @memory + @len) is such memory, and enough of it. */
+bool fresh_is(const void *memory, size_t len);
+
+/*
+ * What preadv2(2) does with @flags, by way of the memfd: bytes read or -errno;
+ * -EOPNOTSUPP if that cannot be, and nothing has been done.
+ */
+ssize_t fresh_read(char *memory, size_t len, int fd, int64_t offset, int flags);
+
+/* Copy @len bytes to @memory; how many have been, the rest is to be copied otherwise. */
+size_t fresh_copy(char *memory, const char *src, size_t len);
+
+/* Map here what has been written, as stores would have. */
+void fresh_map(char *memory, size_t len);
+
+#endif

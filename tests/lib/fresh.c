@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+/*
+ * Memory that nobody has touched: what is filled, copied and set there, and what of it
+ * goes by way of its memfd; with any backend, which must make no difference to the data.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "transfer.h"
+
+#define SIZE	(12 * MIB)
+
+/* A region, for the sake of memory that has not been touched. */
+static struct shmdev_region *region_new(char **memory)
+{
+	struct shmdev_region *region = shmdev_region_create(SIZE, 0);
+
+	CHECK(region);
+	*memory = shmdev_region_addr(region);
+	return region;
+}
+
+static long faults_now(void)
+{
+	struct rusage usage;
+
+	CHECK_EQ(getrusage(RUSAGE_THREAD, &usage), 0);
+	return usage.ru_minflt;
+}
+
+static const struct place {
+	size_t at, len;
+	int64_t offset;
+} places[] = {
+	{ 0, SIZE, 0 }, { 0, SIZE, 1 }, { 64, 3 * MIB, 4096 }, { 4095, MIB + 2, 4097 },
+	{ 5 * MIB + 1, 65536, 0 }, { 8192, 32768, 77 }, { 1, 32767, 5 }, { SIZE - 300000, 300000, 9 },
+	{ MIB, 7 * MIB, 13 * MIB },		/* the end of the file is in it */
+	{ 3 * MIB, MIB, 40 * MIB },		/* and before it */
+};
+
+#define FILE_SIZE	(16 * MIB + 555)
+
+/* Fill, in one request and in several; what is around stays zero. */
+static void check_fills(void)
+{
+	int file = pattern_file(FILE_SIZE, 71);
+
+	for (size_t i = 0; i < COUNT(places); i++) {
+		for (int parts = 1; parts <= 3; parts++) {
+			const struct place *place = &places[i];
+			size_t want = place->offset < (int64_t)FILE_SIZE ?
+				      FILE_SIZE - place->offset : 0, piece = place->len / parts, got = 0;
+			struct shm_fill batch[3];
+			struct shmdev_region *region;
+			char *memory;
+
+			region = region_new(&memory);
+			if (want > place->len)
+				want = place->len;
+			for (int part = 0; part < parts; part++)
+				batch[part] = fill_request(memory + place->at + part * piece,
+							   part == parts - 1 ?
+							   place->len - part * piece : piece, file,
+							   place->offset + part * piece);
+			CHECK_EQ(shm_fill(batch, parts), 0);
+			for (int part = 0; part < parts; part++) {
+				CHECK(batch[part].result >= 0);
+				CHECK_EQ(batch[part].result, batch[part].done);
+				got += batch[part].result;
+			}
+			CHECK_EQ(got, want);
+			CHECK(pattern_is(memory + place->at, want, 71, place->offset));
+			CHECK(is_all(memory, place->at, 0));
+			CHECK(is_all(memory + place->at + want, SIZE - place->at - want, 0));
+			shmdev_region_unref(region);
+		}
+	}
+	close(file);
+}
+
+static void check_copies(void)
+{
+	char *from = malloc(SIZE + 100), *memory;
+
+	CHECK(from);
+	pattern_write(from, SIZE + 100, 72, 0);
+	for (size_t i = 0; i < COUNT(places); i++) {
+		const struct place *place = &places[i];
+		struct shmdev_region *region = region_new(&memory);
+
+		shmdev_copy(memory + place->at, from + place->offset % 100, place->len);
+		CHECK(!memcmp(memory + place->at, from + place->offset % 100, place->len));
+		CHECK(is_all(memory, place->at, 0));
+		CHECK(is_all(memory + place->at + place->len, SIZE - place->at - place->len, 0));
+		shmdev_region_unref(region);
+
+		region = region_new(&memory);
+		shmdev_set(memory + place->at, place->len, from, 77);
+		CHECK(!memcmp(memory + place->at, from, 77));
+		CHECK(!memcmp(memory + place->at, memory + place->at + 77, place->len - 77));
+		CHECK(is_all(memory, place->at, 0));
+		CHECK(is_all(memory + place->at + place->len, SIZE - place->at - place->len, 0));
+		shmdev_region_unref(region);
+	}
+	free(from);
+}
+
+static void what_is_put_there(void)
+{
+	need_backend();
+	check_fills();
+	check_copies();
+}
+
+static void by_one_thread(void)
+{
+	setenv("SHMDEV_THREADS", "1", 1);
+	need_backend();
+	check_fills();
+	check_copies();
+}
+
+static void by_many_threads(void)
+{
+	setenv("SHMDEV_THREADS", "7", 1);
+	need_backend();
+	check_fills();
+	check_copies();
+}
+
+/* A fault for each page there is not, and nor is one when the memory is used. */
+static void pages_are_not_faulted_one_by_one(void)
+{
+	long pages = SIZE / sysconf(_SC_PAGESIZE), faults;
+	struct shmdev_region *region;
+	char *memory, *from;
+	int file;
+
+	setenv("SHMDEV_THREADS", "1", 1);
+	if (need_backend() != SHMDEV_BACKEND_MEMFD)
+		tap_skip("for base pages only");
+	file = pattern_file(SIZE, 73);
+	from = malloc(SIZE);
+	CHECK(from);
+	memset(from, 1, SIZE);
+	for (int way = 0; way < 3; way++) {
+		region = region_new(&memory);
+		faults = faults_now();
+		if (way == 0)
+			CHECK_EQ(fill_one(memory, SIZE, file, 0), SIZE);
+		else if (way == 1)
+			shmdev_copy(memory, from, SIZE);
+		else
+			shmdev_set(memory, SIZE, "ab", 2);
+		faults = faults_now() - faults;
+		tap_note("%ld faults for %ld pages", faults, pages);
+		CHECK(faults < pages / 2);
+		if (shmdev_region_page_size(region) == (size_t)sysconf(_SC_PAGESIZE)) {
+			faults = faults_now();
+			for (size_t at = 0; at < SIZE; at += 4096)
+				memory[at]++;
+			CHECK(faults_now() - faults < pages / 8);
+		}
+		shmdev_region_unref(region);
+	}
+	free(from);
+	close(file);
+}
+
+/* write(2) to the memfd is refused from the start, or from some size on. */
+static void without_pwrite(void)
+{
+	forbid_syscall(SYS_pwrite64, EPERM);
+	need_backend();
+	check_copies();
+}
+
+static void fills_without_pwrite(void)
+{
+	struct shmdev_region *region;
+	char *memory;
+	int file;
+
+	need_backend();
+	region = region_new(&memory);
+	file = pattern_file(SIZE, 74);
+	forbid_syscall(SYS_pwrite64, EPERM);
+	CHECK_EQ(fill_one(memory, SIZE, file, 0), SIZE);
+	CHECK(pattern_is(memory, SIZE, 74, 0));
+	shmdev_region_unref(region);
+	close(file);
+}
+
+/* Beyond this limit write(2) kills; a fill has nothing to do with it. */
+static void under_a_file_size_limit(void)
+{
+	struct rlimit limit = { 3 * MIB + 1000, RLIM_INFINITY };
+	struct shmdev_region *region, *second;
+	char *memory, *other;
+	int file;
+
+	need_backend();
+	region = region_new(&memory);
+	second = region_new(&other);
+	file = pattern_file(SIZE, 75);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	CHECK_EQ(fill_one(memory, SIZE, file, 0), SIZE);
+	CHECK(pattern_is(memory, SIZE, 75, 0));
+	shmdev_copy(other, memory, SIZE);
+	CHECK(pattern_is(other, SIZE, 75, 0));
+	shmdev_region_unref(region);
+	shmdev_region_unref(second);
+	close(file);
+}
+
+/* A peer made it append: what is written goes elsewhere, or nowhere. */
+static void a_descriptor_that_appends(void)
+{
+	struct shmdev_region *region, *second;
+	char *memory, *other;
+	int file;
+
+	need_backend();
+	region = region_new(&memory);
+	second = region_new(&other);
+	file = pattern_file(SIZE, 76);
+	if (fcntl(shmdev_region_fd(region), F_SETFL, O_APPEND) ||
+	    fcntl(shmdev_region_fd(second), F_SETFL, O_APPEND))
+		tap_skip("it does not append: %s", strerror(errno));
+	CHECK_EQ(fill_one(memory, SIZE, file, 0), SIZE);
+	CHECK(pattern_is(memory, SIZE, 76, 0));
+	shmdev_copy(other, memory, SIZE);
+	CHECK(pattern_is(other, SIZE, 76, 0));
+	shmdev_region_unref(region);
+	shmdev_region_unref(second);
+	close(file);
+}
+
+/* What came before an error is there, and what it says is so. */
+static void a_source_that_fails(void)
+{
+	unsigned char *there = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int source = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	size_t good = 5 * MIB + 8192;
+	struct shmdev_region *region;
+	struct shm_fill one;
+	char *memory;
+
+	need_backend();
+	CHECK(there != MAP_FAILED && source >= 0);
+	pattern_write(there, SIZE, 77, 0);
+	CHECK_EQ(munmap(there + good, 4096), 0);
+	region = region_new(&memory);
+	one = fill_request(memory, SIZE, source, (intptr_t)there);
+	CHECK_EQ(shm_fill(&one, 1), 0);
+	CHECK_EQ(one.result, -EIO);
+	CHECK_EQ(one.done, good);
+	CHECK(pattern_is(memory, good, 77, 0));
+	shmdev_region_unref(region);
+	close(source);
+}
+
+/* A region that is filled while this process forks is not one more of the child's. */
+static void a_child_keeps_nothing(void)
+{
+	struct shm_fill batch[4];
+	struct shmdev_region *region;
+	struct shmdev_job *job;
+	char *memory;
+	int file;
+
+	need_backend();
+	file = pattern_file(SIZE / 4, 78);
+	for (int round = 0; round < 40; round++) {
+		pid_t child;
+
+		region = region_new(&memory);
+		for (int i = 0; i < 4; i++)
+			batch[i] = fill_request(memory + i * SIZE / 4, SIZE / 4, file, 0);
+		job = shmdev_fill_start(batch, 4);
+		CHECK(job);
+		while (round % 2 && !shmdev_job_bytes(job) && shmdev_job_wait(job, 0))
+			;
+		child = fork();
+		CHECK(child >= 0);
+		if (!child) {
+			shmdev_job_free(job);
+			shmdev_region_unref(region);
+			CHECK_EQ(info_now().regions, 0);
+			CHECK_EQ(count_region_mappings(), 0);
+			_exit(0);
+		}
+		CHECK_EQ(shmdev_job_wait(job, -1), 0);
+		for (int i = 0; i < 4; i++)
+			CHECK_EQ(batch[i].result, SIZE / 4);
+		CHECK(pattern_is(memory + 3 * SIZE / 4, SIZE / 4, 78, 0));
+		wait_good(child);
+		shmdev_job_free(job);
+		shmdev_region_unref(region);
+	}
+	close(file);
+}
+
+TAP_MAIN(TAP_TEST(what_is_put_there),
+	 TAP_TEST(by_one_thread),
+	 TAP_TEST(by_many_threads),
+	 TAP_TEST(pages_are_not_faulted_one_by_one),
+	 TAP_TEST(without_pwrite),
+	 TAP_TEST(fills_without_pwrite),
+	 TAP_TEST(under_a_file_size_limit),
+	 TAP_TEST(a_descriptor_that_appends),
+	 TAP_TEST(a_source_that_fails),
+	 TAP_TEST(a_child_keeps_nothing))
