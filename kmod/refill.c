@@ -25,8 +25,11 @@
 #include "trace.h"
 
 /*
- * Zeroed once, whatever init_on_alloc says: with __GFP_ZERO the two do not add up.  The
- * page allocator's clear_page() is also as fast as it gets, see tests/bench/clear.c.
+ * Zeroed once, whatever init_on_alloc says: with __GFP_ZERO the two do not add up.  By the
+ * page allocator, that is through the caches: non-temporal stores take as long and would
+ * spare the second-level cache of whoever had the processor before, see
+ * tests/bench/bench_clear.py, but the allocator has none, and where init_on_alloc is set it
+ * clears anyway.
  *
  * __GFP_NOMEMALLOC because who cannot wait may otherwise have of the reserves.  Not
  * movable, or memory that is there to be taken away could not be.
@@ -82,7 +85,7 @@ static bool refill_low(const struct pool_node *node)
 static bool refill_memory_low(const struct pool_node *node)
 {
 	struct pglist_data *pgdat = NODE_DATA(node->nid);
-	long spare = -(long)(node->nr_pages / 64 + HPAGE_PMD_NR);
+	long spare = -(long)(node->nr_pages / 32 + HPAGE_PMD_NR);
 	int i;
 
 	for (i = 0; i <= gfp_zone(REFILL_GFP); i++) {

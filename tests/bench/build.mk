@@ -3,7 +3,7 @@
 # --- make bench [B=name], make demo: numbers, side by side -------------------------------
 
 BENCH_TOOLS := $(O)/tests/bench/region $(O)/tests/bench/zero $(O)/tests/bench/fill $(O)/tests/bench/share \
-	       $(O)/tests/bench/alloc
+	       $(O)/tests/bench/alloc $(O)/tests/bench/clear
 
 all: $(BENCH_TOOLS)
 
