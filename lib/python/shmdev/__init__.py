@@ -37,7 +37,10 @@ else:
         # The class is made of numpy's, which is not imported before it is needed.
         if name != "ndarray":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from ._ndarray import ndarray
+        from ._late import imports
+
+        with imports:
+            from ._ndarray import ndarray
 
         globals()["ndarray"] = ndarray
         return ndarray

@@ -19,6 +19,7 @@ from sys import byteorder
 from threading import RLock
 
 from . import _shmdev
+from ._late import imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class _Wrapper:
     def __get__(self, data: Any, owner: Any = None) -> Any:
         if data is None:
             return self
-        from . import _sharing
+        with imports:
+            from . import _sharing
 
         return _sharing.Wrapper(data)
 
@@ -78,7 +80,8 @@ class SharedData:
     _wrapper = _Wrapper()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        from . import _sharing
+        with imports:
+            from . import _sharing
 
         return _sharing.reduce_data(self)
 
@@ -123,7 +126,8 @@ class SharedArray(SharedData):
         not used again while the region lives.  TypeError if the array is not in shared
         memory, as one made by calling its class.  New in version 0.1.
         """
-        from . import _sharing
+        with imports:
+            from . import _sharing
 
         return _sharing.locate(self)[0]
 
@@ -153,7 +157,9 @@ class SharedArray(SharedData):
         """
         from importlib import import_module
 
-        return import_module("numpy").asarray(self)
+        with imports:
+            numpy = import_module("numpy")
+        return numpy.asarray(self)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """The CPU's memory.  New in version 0.1."""
@@ -284,6 +290,13 @@ def entry(ctype: Any, length: Any) -> tuple[type[Any], int, int, bool]:
             made = _make(base, mixin)
             entries[key] = weakref.ref(made, partial(_forget, key)), size, number, swapped
     return made, size, number, swapped
+
+
+def reduce_region(region: _shmdev.Region) -> Any:
+    """__reduce__() of regions."""
+    with imports:
+        from . import _sharing
+    return _sharing.reduce_region(region)
 
 
 def class_like(data: Any) -> type[Any]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ._late import imports
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -18,7 +20,8 @@ def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
 
     New in version 0.1.
     """
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     made: ndarray = _ndarray.empty(shape, dtype, order)
     return made
@@ -29,7 +32,8 @@ def zeros(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
 
     New in version 0.1.
     """
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     made: ndarray = _ndarray.zeros(shape, dtype, order)
     return made
@@ -40,7 +44,8 @@ def ones(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
 
     New in version 0.1.
     """
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     made: ndarray = _ndarray.full(shape, 1, dtype, order)
     return made
@@ -53,7 +58,8 @@ def full(
 
     New in version 0.1.
     """
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     made: ndarray = _ndarray.full(shape, fill_value, dtype, order)
     return made
@@ -66,7 +72,8 @@ def array(
 
     New in version 0.1.
     """
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     made: ndarray = _ndarray.array(object, dtype, order=order, ndmin=ndmin)
     return made
@@ -77,7 +84,8 @@ def asarray(a: Any, dtype: Any = None, order: str | None = None) -> ndarray:
 
     New in version 0.1.
     """
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     made: ndarray = _ndarray.asarray(a, dtype, order)
     return made
@@ -90,7 +98,8 @@ def empty_like(
 
     New in version 0.1.
     """
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     made: ndarray = _ndarray.empty_like(prototype, dtype, order, shape)
     return made
@@ -101,7 +110,8 @@ def arange(*arguments: Any, dtype: Any = None) -> ndarray:
 
     New in version 0.1.
     """
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     made: ndarray = _ndarray.arange(*arguments, dtype=dtype)
     return made

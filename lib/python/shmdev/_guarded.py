@@ -14,6 +14,7 @@ import ctypes
 from functools import partial
 
 from . import _classes, _shmdev
+from ._late import imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
 
     New in version 0.1.
     """
-    from multiprocessing import sharedctypes
+    with imports:
+        from multiprocessing import sharedctypes
 
     if lock is None:
         lock = _new_lock(ctx)
@@ -47,7 +49,8 @@ def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
 
 
 def _reduce_guarded(obj: Any, lock: Any, protocol: Any) -> tuple[Any, ...]:
-    from . import _sharing
+    with imports:
+        from . import _sharing
 
     return _sharing.load, ("guarded1", obj, lock)
 
@@ -57,7 +60,8 @@ _LOCK_SIZE = 32
 
 def _new_lock(ctx: Any) -> Any:
     """What ctx.RLock() makes, in shared memory unless ctx has locks of its own."""
-    from multiprocessing import context, get_context
+    with imports:
+        from multiprocessing import context, get_context
 
     ctx = ctx or get_context()
     stock = getattr(type(ctx), "RLock", None) is context.BaseContext.RLock
@@ -68,7 +72,8 @@ def _new_lock(ctx: Any) -> Any:
 
 def lock_over(memory: Any, offset: int) -> Any:
     """The lock in shared memory as an RLock of multiprocessing."""
-    from multiprocessing import synchronize
+    with imports:
+        from multiprocessing import synchronize
 
     lock: Any = synchronize.RLock.__new__(synchronize.RLock)
     lock._semlock = _shmdev.lock(memory, offset)
@@ -78,7 +83,8 @@ def lock_over(memory: Any, offset: int) -> Any:
 
 
 def _reduce_lock(semlock: _shmdev.Lock, protocol: Any) -> tuple[Any, ...]:
-    from . import _sharing
+    with imports:
+        from . import _sharing
 
     return _sharing.load, ("lock1", *_sharing.pack(semlock.address))
 

@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 
 from . import _shmdev
+from ._late import imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,7 +203,8 @@ def _wait_at_exit() -> None:
     global _finalizer
     if _finalizer is not None:
         return
-    from multiprocessing import process, util
+    with imports:
+        from multiprocessing import process, util
 
     _finalizer = False
     if process.parent_process() is not None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from threading import RLock
 
 from . import _classes, _guarded, _shmdev
+from ._late import imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def install() -> None:
     New in version 0.1.
     """
     global _depth
-    from multiprocessing import heap, sharedctypes
+    with imports:
+        from multiprocessing import heap, sharedctypes
 
     from ._arena import Arena
 

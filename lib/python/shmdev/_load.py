@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ._late import imports
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
@@ -41,7 +43,8 @@ def fromfile(
 
     New in version 0.1.
     """
-    from . import _npy
+    with imports:
+        from . import _npy
 
     return _npy.fromfile(file, dtype, shape, offset, order, progress)  # type: ignore[no-any-return]
 
@@ -63,7 +66,8 @@ def load(
 
     New in version 0.1.
     """
-    from . import _npy
+    with imports:
+        from . import _npy
 
     (array,) = _npy.load_many([(file, member)], progress, False)
     return array  # type: ignore[no-any-return]
@@ -101,7 +105,8 @@ def load_many(
 
     New in version 0.1.
     """
-    from . import _npy
+    with imports:
+        from . import _npy
 
     pairs = [file if isinstance(file, tuple) else (file, None) for file in files]
     return _npy.load_many(pairs, progress, return_exceptions)
@@ -122,7 +127,8 @@ def tofile(array: Any, file: _Path, *, sync: bool = False, progress: _Progress =
 
     New in version 0.1.
     """
-    from . import _npy
+    with imports:
+        from . import _npy
 
     _npy.tofile(array, file, sync, progress)
 
@@ -134,6 +140,7 @@ def save(file: _Path, array: Any, *, sync: bool = False, progress: _Progress = N
 
     New in version 0.1.
     """
-    from . import _npy
+    with imports:
+        from . import _npy
 
     _npy.save(file, array, sync, progress)

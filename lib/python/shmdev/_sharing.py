@@ -18,6 +18,7 @@ import weakref
 from multiprocessing import context, reduction
 
 from . import _classes, _holds, _shmdev
+from ._late import imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,25 +181,29 @@ def _load_values(description: Any, length: Any, values: Any) -> Any:
 
 
 def _load_array(*fields: Any) -> Any:
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     return _ndarray.rebuild(*fields)
 
 
 def _load_array_values(values: Any) -> Any:
-    from . import _ndarray
+    with imports:
+        from . import _ndarray
 
     return _ndarray.array(values)
 
 
 def _load_guarded(obj: Any, lock: Any) -> Any:
-    from . import _guarded
+    with imports:
+        from . import _guarded
 
     return _guarded.synchronized(obj, lock)
 
 
 def _load_lock(region: Any, offset: int) -> Any:
-    from . import _guarded
+    with imports:
+        from . import _guarded
 
     return _guarded.lock_over(region, offset)
 
@@ -258,7 +263,8 @@ class ByValue:
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         data = self._data
         if not isinstance(data, _classes.SharedData):
-            from . import _ndarray
+            with imports:
+                from . import _ndarray
 
             return load, ("arrayvalues1", _ndarray.plain(data))
         ctype, length = ctype_of(data)

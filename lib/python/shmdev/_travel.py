@@ -8,6 +8,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 from . import _classes, _shmdev
+from ._late import imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def _type_named(name: Any) -> Any:
 def _describe(obj: Any) -> tuple[int, dict[str, Any]]:
     """Where obj is, and what is to be made of it."""
     if isinstance(obj, _classes.SharedData):
-        from ._sharing import ctype_of
+        with imports:
+            from ._sharing import ctype_of
 
         ctype, length = ctype_of(obj)
         return ctypes.addressof(obj), {"k": "data", "t": _name_type(ctype), "n": length}  # type: ignore
@@ -58,7 +60,8 @@ def _describe(obj: Any) -> tuple[int, dict[str, Any]]:
 
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(obj, numpy.ndarray):
-        from . import _ndarray
+        with imports:
+            from . import _ndarray
 
         low, _ = _ndarray._extent(obj)
         described = numpy.lib.format.dtype_to_descr(obj.dtype)
@@ -120,7 +123,8 @@ def attach(text: str, readonly: bool = False) -> Any:
 
     New in version 0.1.
     """
-    from . import _sharing
+    with imports:
+        from . import _sharing
 
     handle_text, dot, packed = text.partition(".")
     handle = _shmdev.handle_parse(handle_text)
@@ -138,7 +142,8 @@ def attach(text: str, readonly: bool = False) -> Any:
 def _make(region: _shmdev.Region, offset: int, size: int, described: dict[str, Any]) -> Any:
     kind = described["k"]
     if kind == "array":
-        from . import _ndarray
+        with imports:
+            from . import _ndarray
 
         return _ndarray.rebuild(
             region,
@@ -176,7 +181,8 @@ def seal(obj: Any) -> Any:
 
     New in version 0.1.
     """
-    from . import _sharing
+    with imports:
+        from . import _sharing
 
     address, described = _describe(obj)
     try:
@@ -196,6 +202,7 @@ def by_value(obj: Any) -> Any:
 
     New in version 0.1.
     """
-    from . import _sharing
+    with imports:
+        from . import _sharing
 
     return _sharing.ByValue(obj)

@@ -242,16 +242,16 @@ static PyObject *region_fileno(PyObject *self, PyObject *Py_UNUSED(ignored))
 	return PyLong_FromLong(fd);
 }
 
-/* How it travels is multiprocessing's affair, which is imported when it is needed. */
+/* How it travels is a thing of Python, which is imported when it is needed. */
 static PyObject *region_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-	PyObject *sharing = PyImport_ImportModule("shmdev._sharing");
+	PyObject *classes = PyImport_ImportModule("shmdev._classes");
 	PyObject *reduced;
 
-	if (!sharing)
+	if (!classes)
 		return NULL;
-	reduced = PyObject_CallMethod(sharing, "reduce_region", "O", self);
-	Py_DECREF(sharing);
+	reduced = PyObject_CallMethod(classes, "reduce_region", "O", self);
+	Py_DECREF(classes);
 	return reduced;
 }
 
