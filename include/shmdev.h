@@ -557,6 +557,75 @@ SHMDEV_API void shmdev_job_free(struct shmdev_job *job);
 SHMDEV_API void shmdev_copy(void *dst, const void *src, size_t len);
 SHMDEV_API void shmdev_set(void *dst, size_t len, const void *pattern, size_t size);
 
+/* --- Ready memory: zeroed before it is asked for ----------------------------- */
+
+/**
+ * struct shmdev_ready_options - what may be kept ready
+ * @limit: bytes at the most
+ * @size: 0, or of what size a region shall be ready from the start and as long as this
+ *	  lasts: at least 256 KiB, and with what it is rounded up to (an eighth of it, or
+ *	  huge pages) not above @limit
+ * @reserved: must be 0
+ */
+struct shmdev_ready_options {
+	uint64_t limit;
+	uint64_t size;
+	uint64_t reserved[6];
+};
+
+/*
+ * Have a thread of the lowest priority make regions before they are asked for, allocated,
+ * zeroed and mapped, so that shmdev_region_create() and the allocator need only take them.
+ * It learns what sizes are wanted from what is asked for, 256 KiB and more, and such
+ * regions may be up to an eighth larger than that.  What nobody asks for in 10 seconds goes
+ * back, and so does all if memory gets short or is wanted elsewhere in this process.  If it
+ * is on, @options hold from now on.  The environment variable SHMDEV_READY does the same.
+ *
+ * For memfds; the device's memory is ready without.  A child after fork() has none of it.
+ *
+ * 0, or -errno: EINVAL @options is NULL or bad; EAGAIN no thread to be had; EBUSY another
+ * thread is in shmdev_ready_stop(); ENOMEM.
+ */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_ready_start(const struct shmdev_ready_options *options);
+
+/* End the thread, and give back what is ready.  Nothing happens if there is none. */
+SHMDEV_API void shmdev_ready_stop(void);
+
+/*
+ * Wait until all that is wanted and has room is ready, for at most @timeout milliseconds,
+ * or without end if that is negative.  0, or -errno: ETIMEDOUT; EINVAL it is not on; with
+ * what a region could not be made, which will be tried again in some seconds: ENOMEM there
+ * is not enough memory that lies about, and as shmdev_region_create().
+ */
+SHMDEV_API SHMDEV_NODISCARD int shmdev_ready_wait(int timeout);
+
+/**
+ * struct shmdev_ready_info - what came of it in this process
+ * @limit: as of shmdev_ready_start(); 0 if it is off
+ * @bytes: ready now
+ * @regions: and in how many regions
+ * @hits: regions that were ready when they were asked for
+ * @misses: and that were not, of a size that could have been
+ * @made_bytes: made ready so far
+ * @dropped_bytes: given back unused so far
+ * @cpu_ns: processor time that this took
+ * @reserved: 0
+ */
+struct shmdev_ready_info {
+	uint64_t limit;
+	uint64_t bytes;
+	uint64_t regions;
+	uint64_t hits;
+	uint64_t misses;
+	uint64_t made_bytes;
+	uint64_t dropped_bytes;
+	uint64_t cpu_ns;
+	uint64_t reserved[8];
+};
+
+/* Fill in *@info. */
+SHMDEV_API void shmdev_ready_get(struct shmdev_ready_info *info);
+
 /* --- Information ------------------------------------------------------------ */
 
 /* How shm_fill() reads and shm_drain() writes, best first. */

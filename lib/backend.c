@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "debug.h"
+#include "ready.h"
 
 static const struct backend_ops *const backends[SHMDEV_BACKEND_NR] = {
 	[SHMDEV_BACKEND_DEVICE] = &device_backend,
@@ -97,6 +98,26 @@ static int create_by(int backend, size_t size, const struct placement *placement
 	return err;
 }
 
+/* As create_by(); what is only kept ready does not count as used up. */
+static int create_or_yield(int backend, size_t size, const struct placement *placement,
+			   struct backing *backing)
+{
+	int err = create_by(backend, size, placement, backing);
+
+	if (err == -ENOMEM && backend != SHMDEV_BACKEND_DEVICE && ready_yield(backend))
+		err = create_by(backend, size, placement, backing);
+	return err;
+}
+
+/* What is kept ready, if it will do. */
+static bool take_ready(size_t size, const struct placement *placement, struct backing *backing)
+{
+	if (placement->strict || placement->on_node || !ready_take(size, backing))
+		return false;
+	debug("region of %zu bytes: %s, ready, at %p, descriptor %d", backing->size,
+	      backends[backing->backend]->name, backing->addr, backing->fd);
+	return true;
+}
 
 int backing_create(size_t size, const struct placement *placement, struct backing *backing)
 {
@@ -105,11 +126,37 @@ int backing_create(size_t size, const struct placement *placement, struct backin
 
 	if (only == -EINVAL)
 		return -EINVAL;
-	if (only >= 0)
+	if (only == SHMDEV_BACKEND_DEVICE)
 		return create_by(only, size, placement, backing);
+	if (only >= 0) {
+		if (take_ready(size, placement, backing))
+			return 0;
+		return create_or_yield(only, size, placement, backing);
+	}
 
-	for (int i = 0; i < SHMDEV_BACKEND_NR; i++) {
-		err = create_by(i, size, placement, backing);
+	err = create_by(SHMDEV_BACKEND_DEVICE, size, placement, backing);
+	if (!err || take_ready(size, placement, backing))
+		return 0;
+	for (int i = SHMDEV_BACKEND_DEVICE + 1; i < SHMDEV_BACKEND_NR; i++) {
+		err = create_or_yield(i, size, placement, backing);
+		if (!err)
+			break;
+	}
+	return err;
+}
+
+int backing_create_ready(size_t size, struct backing *backing)
+{
+	static const struct placement anywhere;
+	int only = choice_get();
+	int err = -ENODEV;
+
+	if (only == -EINVAL)
+		return -EINVAL;
+	for (int i = SHMDEV_BACKEND_DEVICE + 1; i < SHMDEV_BACKEND_NR; i++) {
+		if (only >= 0 && i != only)
+			continue;
+		err = create_by(i, size, &anywhere, backing);
 		if (!err)
 			break;
 	}

@@ -86,6 +86,12 @@ extern const struct backend_ops memfd_backend;
 /* By the best backend that can, or the one SHMDEV_BACKEND names.  0 or -errno. */
 int backing_create(size_t size, const struct placement *placement, struct backing *backing);
 
+/*
+ * By the best backend but the device, which has ready memory of its own; for the pool of
+ * what is ready, and so without a look at it.  -ENODEV: SHMDEV_BACKEND names the device.
+ */
+int backing_create_ready(size_t size, struct backing *backing);
+
 /* By @backend, whatever SHMDEV_BACKEND says. */
 int backing_create_by(enum shmdev_backend backend, size_t size, struct backing *backing);
 

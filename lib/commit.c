@@ -133,3 +133,31 @@ int commit_huge(const struct backing *backing)
 
 	return range_fill(backing, 0, backing->size, &way);
 }
+
+/* How often the room that is left is looked at: it takes as long as some huge pages do. */
+#define LOOK	(32 * STEP)
+
+int commit_ready(const struct backing *backing, const bool *cancel)
+{
+	bool reserved = backing->backend == SHMDEV_BACKEND_HUGETLB;
+	enum way way = BY_FAULT;
+	size_t done, budget, len;
+	int err;
+
+	for (done = 0; done < backing->size; done += len) {
+		if (__atomic_load_n(cancel, __ATOMIC_RELAXED))
+			return -ECANCELED;
+		if (!reserved && done % LOOK == 0) {
+			err = budget_get(backing->size - done, &budget);
+			if (err)
+				return err;
+			if (!budget)
+				return -ENOMEM;
+		}
+		len = backing->size - done < STEP ? backing->size - done : STEP;
+		err = range_fill(backing, done, done + len, &way);
+		if (err)
+			return err;
+	}
+	return 0;
+}

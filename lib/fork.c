@@ -6,6 +6,7 @@
 
 #include "heap.h"
 #include "process.h"
+#include "ready.h"
 #include "region.h"
 #include "ring.h"
 
@@ -51,12 +52,14 @@ static void before_fork(void)
 
 	heap_fork_prepare();
 	region_fork_prepare();
+	ready_fork_prepare();
 	ring_fork_prepare();
 }
 
 static void after_fork_parent(void)
 {
 	ring_fork_parent();
+	ready_fork_parent();
 	region_fork_parent();
 	heap_fork_parent();
 
@@ -69,6 +72,7 @@ static void after_fork_child(void)
 {
 	ring_fork_child();
 	process_fork_child();
+	ready_fork_child();
 	region_fork_child();
 	heap_fork_child();
 

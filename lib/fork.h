@@ -2,7 +2,7 @@
 /*
  * What a fork must find in order, and the order of all locks of the library.
  *
- *   fork gate  >  heap  >  regions  >  rings  >  malloc's own
+ *   fork gate  >  heap  >  regions  >  ready regions  >  rings  >  malloc's own
  *
  * The gate is held for reading (by any number of threads) while a descriptor or a
  * mapping is in the hands of a thread and in no table, and for writing by fork().

@@ -23,7 +23,7 @@ result() {	# <name> <said> <wanted>
 	fi
 }
 
-echo 1..5
+echo 1..7
 
 printf 'Hello, shared memory.\n' > "$work/text"
 said=$("$examples/hello" "$work/text" 2>&1)
@@ -44,8 +44,12 @@ result share "$(sed 1d "$work/said")" 'Hello from over there.'
 said=$("$examples/send" 2>&1)
 result send "$said" '1048576 bytes: It was under way when its maker ended.'
 
-for name in share send; do
+said=$("$examples/ready" 2>&1)
+result ready "$said" 'It was ready.'
+
+for name in share send ready; do
 	case $name in
+	ready)	page=shmdev_ready_start ;;
 	share)	page=shmdev_export ;;
 	*)	page=shmdev_send ;;
 	esac

@@ -61,6 +61,22 @@ FIELD(shmdev_info, block_bytes, 40, 8);
 FIELD(shmdev_info, reserved, 48, 64);
 SIZE(shmdev_info, 112);
 
+FIELD(shmdev_ready_options, limit, 0, 8);
+FIELD(shmdev_ready_options, size, 8, 8);
+FIELD(shmdev_ready_options, reserved, 16, 48);
+SIZE(shmdev_ready_options, 64);
+
+FIELD(shmdev_ready_info, limit, 0, 8);
+FIELD(shmdev_ready_info, bytes, 8, 8);
+FIELD(shmdev_ready_info, regions, 16, 8);
+FIELD(shmdev_ready_info, hits, 24, 8);
+FIELD(shmdev_ready_info, misses, 32, 8);
+FIELD(shmdev_ready_info, made_bytes, 40, 8);
+FIELD(shmdev_ready_info, dropped_bytes, 48, 8);
+FIELD(shmdev_ready_info, cpu_ns, 56, 8);
+FIELD(shmdev_ready_info, reserved, 64, 64);
+SIZE(shmdev_ready_info, 128);
+
 VALUE(SHMDEV_ALIGN, 64);
 VALUE(SHMDEV_ALIGN_MAX, 1UL << 30);
 VALUE(SHMDEV_BLOCK_NOZERO, 1);

@@ -430,6 +430,47 @@ static void a_memory_group_kills_nobody(void)
 	CHECK_EQ(failed, 0);
 }
 
+static void ready_within_a_memory_group(void *forced)
+{
+	struct shmdev_ready_options options = { .limit = 512 * MIB, .size = 256 * MIB };
+	struct shmdev_ready_info info;
+
+	group_enter();
+	force(forced);
+	/* What the group cannot have is not made ready. */
+	CHECK_EQ(shmdev_ready_start(&options), 0);
+	CHECK_EQ(shmdev_ready_wait(60000), -ENOMEM);
+	shmdev_ready_get(&info);
+	CHECK_EQ(info.bytes, 0);
+	shmdev_ready_stop();
+	/* What is ready goes back for who wants it. */
+	options = (struct shmdev_ready_options){ .limit = 24 * MIB, .size = 16 * MIB };
+	CHECK_EQ(shmdev_ready_start(&options), 0);
+	CHECK_EQ(shmdev_ready_wait(60000), 0);
+	CHECK(shmdev_region_create(36 * MIB, SHMDEV_REGION_COMMIT));
+	CHECK(shmdev_region_create(8 * MIB, SHMDEV_REGION_COMMIT));
+	shmdev_ready_get(&info);
+	CHECK_EQ(info.bytes, 0);
+	shmdev_ready_stop();
+}
+
+/* Nor does what makes memory ready have anybody killed. */
+static void ready_memory_kills_nobody(void)
+{
+	const char *failures;
+	long failed;
+	int status;
+
+	group_make("memory");
+	CHECK(write_file(group_file("memory.max", "memory.limit_in_bytes"), "67108864"));
+	status = in_child(ready_within_a_memory_group, "memfd");
+	failures = group_file("memory.events", "memory.oom_control");
+	failed = read_number(failures, "oom_kill ");
+	group_drop();
+	CHECK_EQ(status, 0);
+	CHECK_EQ(failed, 0);
+}
+
 /* With the strictest accounting each page may be refused: so all are asked for. */
 static void try_strict_accounting(void *forced)
 {
@@ -474,4 +515,5 @@ TAP_MAIN(TAP_TEST(a_hugetlb_group_is_no_signal),
 	 TAP_TEST(committed_or_not),
 	 TAP_TEST(more_than_there_is),
 	 TAP_TEST(a_memory_group_kills_nobody),
+	 TAP_TEST(ready_memory_kills_nobody),
 	 TAP_TEST(strict_accounting_is_no_signal))
