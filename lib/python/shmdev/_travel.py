@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 
 from . import _classes, _shmdev
 from ._late import imports
@@ -129,14 +129,17 @@ def attach(text: str, readonly: bool = False) -> Any:
     handle_text, dot, packed = text.partition(".")
     handle = _shmdev.handle_parse(handle_text)
     try:
-        described = json.loads(urlsafe_b64decode(packed.encode()))
+        described = json.loads(b64decode(packed.encode(), b"-_", validate=True))
         version = described["v"]
     except (ValueError, TypeError, KeyError):
         raise ValueError("not what shmdev.export() returns") from None
     if version != 1:
         raise ValueError("exported by a later version of shmdev")
     region, offset, size = _sharing.attach(handle, readonly)
-    return _make(region, offset, size, described)
+    try:
+        return _make(region, offset, size, described)
+    except (KeyError, TypeError):
+        raise ValueError("not what shmdev.export() returns") from None
 
 
 def _make(region: _shmdev.Region, offset: int, size: int, described: dict[str, Any]) -> Any:
