@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from operator import index
+from sys import maxsize
 from typing import Any
 
 import numpy
@@ -110,10 +112,12 @@ def _make(shape: Any, dtype: Any, order: Any, zeroed: bool) -> Any:
     sizes = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
     size = dtype.itemsize
     for length in sizes:
-        length = int(length.__index__())
+        length = index(length)
         if length < 0:
             raise ValueError("negative dimensions are not allowed")
         size *= length
+    if size > maxsize:
+        raise ValueError(f"array is too big: {size} bytes")
     # An empty buffer would be none to numpy.
     memory = numpy.frombuffer(_shmdev.block(size or 1, zeroed), numpy.uint8)  # type: ignore
     return ndarray(sizes, dtype, memory, order=order)
