@@ -622,8 +622,11 @@ static void what_cannot_be_synced(void)
 
 /* --- Engines ------------------------------------------------------------------------- */
 
+/* And nothing of it is left behind. */
 static void check_everything(void)
 {
+	unsigned int before = count_other_descriptors();
+
 	check_sizes_and_offsets(0);
 	check_batch(0);
 	check_pipe();
@@ -632,6 +635,8 @@ static void check_everything(void)
 	check_no_reader();
 	check_bad_requests();
 	check_sync();
+	CHECK_EQ(count_other_descriptors(), before);
+	CHECK(count_descriptors_of("anon_inode:[io_uring]", NULL) <= 4);
 }
 
 static void without_io_uring(void)

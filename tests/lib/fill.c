@@ -57,6 +57,55 @@ static void scattered_destinations(void)
 	close(file);
 }
 
+/*
+ * Where destinations overlap a byte is one file's or the other's, and never what was there
+ * before; what is not shared is exact, and so are the results.
+ */
+static void check_overlapping(void)
+{
+	enum { NR = 40, LEN = 3 * MIB / 2 + 77, STEP = 65536 - 5, ALL = (NR - 1) * STEP + LEN };
+	struct shm_fill batch[NR];
+	char *block = get_block(ALL);
+	int files[2] = { pattern_file(LEN, 101), pattern_file(LEN, 102) };
+
+	memset(block, 0, ALL);
+	for (int i = 0; i < NR; i++)
+		batch[i] = fill_request(block + (size_t)i * STEP, LEN, files[i % 2], 0);
+	CHECK_EQ(shm_fill(batch, NR), 0);
+	for (int i = 0; i < NR; i++) {
+		CHECK_EQ(batch[i].result, LEN);
+		CHECK_EQ(batch[i].done, LEN);
+	}
+	CHECK(pattern_is(block, STEP, 101, 0));
+	CHECK(pattern_is(block + ALL - STEP, STEP, (NR - 1) % 2 ? 102 : 101, LEN - STEP));
+	for (size_t at = 0; at < ALL; at++) {
+		bool found = false;
+
+		for (size_t i = at < LEN ? 0 : (at - LEN) / STEP + 1; i < NR && i * STEP <= at; i++)
+			found |= (unsigned char)block[at] ==
+				 pattern_at(i % 2 ? 102 : 101, at - i * STEP);
+		if (!found)
+			tap_note("byte %zu is %#x", at, (unsigned char)block[at]);
+		CHECK(found);
+	}
+	close(files[0]);
+	close(files[1]);
+	shm_free(block);
+}
+
+static void overlapping_destinations(void)
+{
+	need_backend();
+	check_overlapping();
+}
+
+static void overlapping_destinations_by_the_ring(void)
+{
+	forbid_cached_reads();
+	need_backend();
+	check_overlapping();
+}
+
 static void nothing_to_do(void)
 {
 	struct shm_fill none;
@@ -515,6 +564,8 @@ static void a_fatal_signal_kills(void)
 TAP_MAIN(TAP_TEST(sizes_and_offsets),
 	 TAP_TEST(many_small_requests),
 	 TAP_TEST(scattered_destinations),
+	 TAP_TEST(overlapping_destinations),
+	 TAP_TEST(overlapping_destinations_by_the_ring),
 	 TAP_TEST(nothing_to_do),
 	 TAP_TEST(bad_requests_do_not_disturb_good_ones),
 	 TAP_TEST(only_bad_requests),

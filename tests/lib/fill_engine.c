@@ -18,15 +18,31 @@ static enum shmdev_fill_engine engine_now(void)
 	return engine;
 }
 
+/* Each leaves no descriptor behind, of a ring no more than are kept. */
 static void check_everything(void)
 {
-	check_sizes_and_offsets();
-	check_many_small();
-	check_pipe();
-	check_two_pipes();
-	check_nonblocking();
-	check_bad_requests();
-	check_half_a_file();
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} checks[] = {
+		{ "sizes and offsets", check_sizes_and_offsets },
+		{ "many small requests", check_many_small },
+		{ "a pipe", check_pipe },
+		{ "two pipes", check_two_pipes },
+		{ "what does not block", check_nonblocking },
+		{ "bad requests", check_bad_requests },
+		{ "half a file", check_half_a_file },
+	};
+
+	for (size_t i = 0; i < COUNT(checks); i++) {
+		unsigned int before = count_other_descriptors();
+
+		checks[i].run();
+		if (count_other_descriptors() != before)
+			tap_note("after %s", checks[i].name);
+		CHECK_EQ(count_other_descriptors(), before);
+		CHECK(count_descriptors_of("anon_inode:[io_uring]", NULL) <= 4);
+	}
 }
 
 #define FEAT_OF_6_3	(1U << 13)

@@ -64,6 +64,12 @@ unsigned int count_descriptors(void)
 	return count_descriptors_of(NULL, NULL);
 }
 
+unsigned int count_other_descriptors(void)
+{
+	return count_descriptors() - count_descriptors_of("anon_inode:[io_uring]", NULL) -
+	       (unsigned int)info_now().regions;
+}
+
 /*
  * By name, as /proc/self/maps has it: "/memfd:shmdev (deleted)", and for a region of
  * the device some name with "shmdev" in it that is not a file of this project.

@@ -18,6 +18,12 @@ unsigned int count_region_mappings(void);
 /* How many descriptors are open on what /proc/self/fd calls @target; one of them. */
 unsigned int count_descriptors_of(const char *target, int *one);
 
+/*
+ * Those that are neither a region's nor a ring's, of which some are kept for later: after a
+ * call there are as many as before.
+ */
+unsigned int count_other_descriptors(void);
+
 /* What the library says is mapped, and is allocated. */
 struct shmdev_info info_now(void);
 
