@@ -47,6 +47,16 @@ $(O)/tests/lib/obj/examples/%: lib/examples/%
 	install -m 644 $< $@
 $(O)/tests/lib/man: $(LIB_MAN) $(O)/tests/lib/obj/shmdev.h
 
+# The library as it is where there is no liburing, which it cannot be linked with either.
+LIBTEST_NONE := $(O)/tests/lib/none/libshmdev.so.0
+$(O)/tests/lib/without_liburing: $(LIBTEST_NONE) \
+	$(addprefix $(O)/tests/lib/,fill fill_stream fill_engine drain job path)
+$(LIBTEST_NONE): $(filter-out $(O)/lib/obj/ring.o,$(LIB_OBJECTS)) $(O)/lib/obj/ring_none.o \
+		lib/shmdev.map
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,$(LIB_SONAME) -Wl,-z,defs -Wl,-z,nodelete \
+		-Wl,--version-script,lib/shmdev.map $(LDFLAGS) -o $@ $(filter %.o,$^) -pthread
+
 # The library as it would be installed, in a place of its own.
 $(O)/tests/lib/installed: $(O)/tests/lib/installed.stamp
 $(O)/tests/lib/installed.stamp: $(O)/lib/libshmdev.so $(O)/lib/libshmdev.a $(LIB_MAN) lib/install.mk \
