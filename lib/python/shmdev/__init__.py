@@ -10,7 +10,8 @@ to files.  empty(), zeros(), array() and so on make numpy arrays in shared memor
 All of these can be sent to other processes of the same user at any time, through queues,
 pipes, pools, executors and plain pickles: the other side gets the same memory, and the
 same lock of what has one.  export() and attach() do it by a text.  info() tells
-where the memory comes from; so does "python -m shmdev".
+where the memory comes from; so does "python -m shmdev".  ready_start() has memory
+zeroed before it is asked for, where the kernel module does not.
 
 The environment variable SHMDEV_BACKEND (device, hugetlb, thp, memfd), read at the
 first use, forces one kind of memory; without it the best that can serve is taken.
@@ -23,6 +24,7 @@ from ._guarded import Array, Value, copy, synchronized
 from ._holds import set_hold
 from ._install import install, installed, uninstall
 from ._load import fromfile, load, load_many, save, tofile
+from ._ready import ReadyInfo, ready_info, ready_start, ready_stop, ready_wait
 from ._shmdev import Info, RawArray, Region, __version__, info
 from ._travel import attach, by_value, export, seal
 
@@ -51,6 +53,7 @@ __all__ = [
     "Info",
     "RawArray",
     "RawValue",
+    "ReadyInfo",
     "Region",
     "Value",
     "__version__",
@@ -75,6 +78,10 @@ __all__ = [
     "load",
     "load_many",
     "ones",
+    "ready_info",
+    "ready_start",
+    "ready_stop",
+    "ready_wait",
     "save",
     "seal",
     "set_hold",

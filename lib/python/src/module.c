@@ -55,7 +55,7 @@ static int module_exec(PyObject *module)
 {
 	static PyMethodDef *const methods[] = {
 		array_methods, block_methods, region_methods,
-		fill_methods, info_methods, dlpack_methods, send_methods, lock_methods,
+		fill_methods, info_methods, ready_methods, dlpack_methods, send_methods, lock_methods,
 	};
 	struct module_state *state = module_state(module);
 

@@ -142,6 +142,7 @@ extern PyMethodDef lock_methods[];	/* of the module */
 
 extern PyStructSequence_Desc info_desc;
 extern PyMethodDef info_methods[];
+extern PyMethodDef ready_methods[];
 
 /* --- fill.c --- */
 
