@@ -117,8 +117,8 @@ static int arena_install(struct arena *arena)
 	arena->starts[0] = 1;
 	pagemap_set(arena->base, &run->span);
 	pagemap_set(arena->base + (arena->pages - 1) * PAGE, &run->span);
-	pool->held += arena->size;
-	pool->cheap = arena->granule;
+	WRITE_ONCE(pool->held, pool->held + arena->size);
+	WRITE_ONCE(pool->cheap, arena->granule != 0);
 	run_release(run);
 	if (!heap.spare && pool == &heap.pool && arena->size <= SPARE_MAX)
 		WRITE_ONCE(heap.spare, arena);
@@ -133,12 +133,13 @@ static int arena_install(struct arena *arena)
  */
 static struct arena *arena_grow(struct pool *pool, size_t held, size_t needed)
 {
+	bool cheap = READ_ONCE(pool->cheap);
 	size_t size = held;
 	struct arena *arena;
 
-	if (!pool->cheap && size > DEAR_MAX)
+	if (!cheap && size > DEAR_MAX)
 		size = size / DEAR_PART > DEAR_MAX ? size / DEAR_PART : DEAR_MAX;
-	if (pool->cheap && size < ARENA_CHEAP)
+	if (cheap && size < ARENA_CHEAP)
 		size = ARENA_CHEAP;
 	if (size > ARENA_MAX)
 		size = ARENA_MAX;
@@ -261,7 +262,7 @@ void *arena_alone(size_t size, size_t align, const struct placement *placement)
 		run->block.size = run->block.high = size;
 		run->block.epoch = heap.epoch;
 		arena->alone = run;
-		heap.alone++;
+		WRITE_ONCE(heap.alone, heap.alone + 1);
 		WRITE_ONCE(run->span.kind, SPAN_RUN);
 		pagemap_set(block, &run->span);
 		if (heap.annotate)
@@ -325,7 +326,7 @@ void arena_settle(struct arena *arena)
 	struct span *span;
 
 	if (arena == heap.spare) {
-		if (!arena->withheld)
+		if (!READ_ONCE(arena->withheld))
 			return;
 		WRITE_ONCE(heap.spare, NULL);
 	}
@@ -341,14 +342,19 @@ void arena_settle(struct arena *arena)
 			return;
 		slab = (struct slab *)span;
 		arena_watch(arena, slab);
-		/* Its owner may be freeing that one just now: then it finds out later. */
+		/*
+		 * Its owner may be freeing that one just now, and have looked at .fast
+		 * before and not see that it is empty.  To exclude that would take a fence
+		 * in each free().  So the owner looks again when it next has no slot for
+		 * an alloc(), or ends; until then the arena, without a block, may stay.
+		 */
 		if (slab->owner != tcache_self)
 			slab->owner->asked = true;
 		return;
 	}
 
 	/* A larger one is better: it has room for what was in both. */
-	if (!arena->withheld && arena->size <= SPARE_MAX && arena->pool == &heap.pool &&
+	if (!READ_ONCE(arena->withheld) && arena->size <= SPARE_MAX && arena->pool == &heap.pool &&
 	    (!heap.spare || arena->size > heap.spare->size || !arena_is_empty(heap.spare))) {
 		arena_spare(arena);
 		return;
@@ -398,7 +404,7 @@ void arena_condemn(struct arena *arena)
 		slab_delete(slab);
 	}
 	if (!arena->pool)
-		heap.alone--;
+		WRITE_ONCE(heap.alone, heap.alone - 1);
 	else if (!arena->inherited)
 		WRITE_ONCE(arena->pool->held, arena->pool->held - arena->size);
 	if (heap.spare == arena)

@@ -405,7 +405,7 @@ static void run_free(struct run *run)
 			run_release(run);
 		} else {
 			WRITE_ONCE(run->span.kind, SPAN_WITHHELD);
-			arena->withheld = true;
+			WRITE_ONCE(arena->withheld, true);
 		}
 		arena_settle(arena);
 	}

@@ -124,7 +124,7 @@ static void bin_add(struct run *run)
 	pool->bins_used[bin / 64] |= 1ULL << bin % 64;
 
 	if (arena->granule)
-		heap.dirty_free += run->bin.dirty * PAGE;
+		WRITE_ONCE(heap.dirty_free, heap.dirty_free + run->bin.dirty * PAGE);
 }
 
 void bin_remove(struct run *run)
@@ -141,7 +141,7 @@ void bin_remove(struct run *run)
 	if (!pool->bins[bin])
 		pool->bins_used[bin / 64] &= ~(1ULL << bin % 64);
 	if (run->span.arena->granule)
-		heap.dirty_free -= run->bin.dirty * PAGE;
+		WRITE_ONCE(heap.dirty_free, heap.dirty_free - run->bin.dirty * PAGE);
 	WRITE_ONCE(run->span.kind, SPAN_BUSY);
 }
 

@@ -207,13 +207,13 @@ void slab_retire(struct slab *slab, bool torn)
  */
 void slab_speed(struct slab *slab)
 {
-	bool fast = !slab->withheld && !slab->torn && !slab->knows &&
+	bool fast = !READ_ONCE(slab->withheld) && !slab->torn && !slab->knows &&
 		    slab->epoch == heap.epoch && slab->span.arena->witness != slab &&
 		    !heap.annotate && slab->owner != &heap.common;
 	unsigned int last = 0;
 
 	if (slab->state == SLAB_PARTIAL)
-		last = slab->handed;
+		last = READ_ONCE(slab->handed);
 	else if (slab->state == SLAB_FULL)
 		last = slots_worth_it(slab);
 	WRITE_ONCE(slab->last, last);
@@ -334,6 +334,9 @@ void slab_settle(struct slab *slab)
 			return;
 		}
 		slab_uncount(slab);
+	} else if (slab->state != SLAB_CURRENT) {
+		/* If it was torn, it was not counted, and is not protected by that any more. */
+		slab_count(slab);
 	}
 	if (slab->state == SLAB_FULL && READ_ONCE(slab->nfree) >= slots_worth_it(slab))
 		partial_add(slab);
@@ -341,14 +344,18 @@ void slab_settle(struct slab *slab)
 	if (arena->witness == slab && (arena->others || arena == heap.spare))
 		WRITE_ONCE(arena->witness, NULL);
 	slab_speed(slab);
-	if (slab_is_empty(slab) || (arena == heap.spare && arena->withheld))
+	if (slab_is_empty(slab) || (arena == heap.spare && READ_ONCE(arena->withheld)))
 		arena_settle(arena);
 }
 
-/* Take the slots of @slab that others have freed. */
+/*
+ * Take the slots of @slab that others have freed.  Whoever is the next to free one sees that
+ * the list is empty and puts the slab on the pending list: what we have read of that link
+ * is to be before.
+ */
 static void slab_collect(struct slab *slab)
 {
-	uint32_t slot = __atomic_exchange_n(&slab->remote, REMOTE_END, __ATOMIC_ACQUIRE);
+	uint32_t slot = __atomic_exchange_n(&slab->remote, REMOTE_END, __ATOMIC_ACQ_REL);
 	uint16_t word;
 
 	while (slot != REMOTE_END) {

@@ -218,8 +218,12 @@ static void free_remote(struct slab *slab, unsigned int slot)
 	    !__atomic_compare_exchange_n(&slab->words[slot], &word, link | head, false,
 					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		heap_die(slab_addr(slab, slot), "freed already");
+	/*
+	 * Release: our word, and what was done with the slot.  Acquire: if that was empty, of
+	 * who has emptied it, for the sake of .next_pending.  What failed decides nothing.
+	 */
 	while (!__atomic_compare_exchange_n(&slab->remote, &head, slot, true,
-					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		word_set(slab, slot, link | head);
 	if (head != REMOTE_END)
 		return;
