@@ -62,19 +62,19 @@ static inline void annotate_alloc(void *addr, size_t size, bool zeroed)
 {
 	if (__asan_unpoison_memory_region)
 		__asan_unpoison_memory_region(addr, size);
-	VALGRIND_MALLOCLIKE_BLOCK(addr, size, ANNOTATE_REDZONE, zeroed);
+	VALGRIND_MALLOCLIKE_BLOCK(addr, size, 0, zeroed);
 }
 
 static inline void annotate_free(void *addr, size_t size)
 {
-	VALGRIND_FREELIKE_BLOCK(addr, ANNOTATE_REDZONE);
+	VALGRIND_FREELIKE_BLOCK(addr, 0);
 	if (__asan_poison_memory_region)
 		__asan_poison_memory_region(addr, size);
 }
 
 static inline void annotate_resize(void *addr, size_t old, size_t size)
 {
-	VALGRIND_RESIZEINPLACE_BLOCK(addr, old, size, ANNOTATE_REDZONE);
+	VALGRIND_RESIZEINPLACE_BLOCK(addr, old, size, 0);
 	if (__asan_poison_memory_region && size < old)
 		__asan_poison_memory_region((char *)addr + size, old - size);
 	else if (__asan_unpoison_memory_region)
