@@ -91,4 +91,4 @@ soak: packages
 	@tests/run --build $(O) --python $(PYTHON) --kernels '$(KERNELS)' --soak $(SOAK) \
 		--match '$(or $(T),kselftest)'
 
-include tests/pythons.mk tests/lint.mk
+include tests/pythons.mk tests/lint.mk tests/others/build.mk
