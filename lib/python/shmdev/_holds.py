@@ -34,6 +34,11 @@ _EXIT_SECONDS = 10.0
 # otherwise the next who sends something looks.
 _WORTH_A_THREAD = 16 << 20
 
+# It looks not more often than so, and stays for so long after the last was sent: a program
+# that sends in turns starts no thread, and wakes none, each time.
+_PAUSE_SECONDS = 0.05
+_STAY_SECONDS = 1.0
+
 # All that is held at a time, the oldest being given up if it is more.
 _LIMIT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
@@ -165,8 +170,9 @@ def arrived(handle: bytes, slot: int, serial: int) -> None:
 
 
 def _keep() -> None:
-    """Let go of what has arrived when it has, until nothing is left."""
+    """Let go of what has arrived when it has, until little is left."""
     global _keeper
+    last = -1
     while True:
         gone: list[Any] = []
         with _lock:
@@ -175,12 +181,17 @@ def _keep() -> None:
                 return
             seen = ledger.entries[0]
             _sweep(gone, thoroughly=True)
-            if _bytes < _WORTH_A_THREAD:
+            if _bytes >= _WORTH_A_THREAD:
+                seconds = min(hold.deadline for hold in _holds.values()) - time.monotonic()
+            elif last == _serial:
                 _keeper = None
                 return
-            deadline = min(hold.deadline for hold in _holds.values())
+            else:
+                seconds = _STAY_SECONDS
+            last = _serial
         gone.clear()
-        _shmdev.ledger_wait(ledger.memory, seen, deadline - time.monotonic())
+        _shmdev.ledger_wait(ledger.memory, seen, seconds)
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _start_keeper() -> None:
