@@ -11,7 +11,10 @@
 #include <linux/udmabuf.h>
 #include <shmdev.h>
 #include <stdlib.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/statvfs.h>
 
 #include "tool.h"
 
@@ -33,6 +36,36 @@ static int region_get(struct run *run)
 		return -errno;
 	run->addr = shmdev_region_addr(run->region);
 	return 0;
+}
+
+/*
+ * The same with ready memory, of which there is one region when a run begins, as in a
+ * program that makes an array now and then.
+ */
+static int ready_get(struct run *run)
+{
+	struct shmdev_ready_info before, after;
+	int err;
+
+	shmdev_ready_get(&before);
+	err = region_get(run);
+	if (err)
+		return err;
+	shmdev_ready_get(&after);
+	if (after.hits == before.hits) {
+		shmdev_region_unref(run->region);
+		return -EAGAIN;
+	}
+	return 0;
+}
+
+static int ready_before(size_t size)
+{
+	/* What is rounded up must fit. */
+	struct shmdev_ready_options options = { .limit = size + size / 8 + HUGE, .size = size };
+	int err = shmdev_ready_start(&options);
+
+	return err ?: shmdev_ready_wait(60000);
 }
 
 static void region_put(struct run *run)
@@ -105,6 +138,13 @@ static int fd_get(struct run *run, int fd)
 	return 0;
 }
 
+static bool is_too_large(int fd, size_t size)
+{
+	struct statvfs fs;
+
+	return fstatvfs(fd, &fs) || fs.f_bavail * fs.f_frsize < size;
+}
+
 /* A dma-buf of the system heap. */
 static int dma_heap_get(struct run *run)
 {
@@ -149,6 +189,54 @@ err_close:
 	return err;
 }
 
+/* As POSIX has it; in /dev/shm, whose size bounds it. */
+static int shm_open_get(struct run *run)
+{
+	char name[32];
+	int fd, err;
+
+	snprintf(name, sizeof(name), "/shmdev-bench-%d", getpid());
+	fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	shm_unlink(name);
+	if (ftruncate(fd, run->size)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	/* Otherwise a full /dev/shm is SIGBUS, in the loop that is measured. */
+	if (is_too_large(fd, run->size)) {
+		close(fd);
+		return -ENOSPC;
+	}
+	return fd_get(run, fd);
+}
+
+static int shared_get(struct run *run)
+{
+	run->addr = mmap(NULL, run->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			 -1, 0);
+	return run->addr == MAP_FAILED ? -errno : 0;
+}
+
+static int sysv_get(struct run *run)
+{
+	int err, id = shmget(IPC_PRIVATE, run->size, IPC_CREAT | 0600);
+
+	if (id < 0)
+		return -errno;
+	run->addr = shmat(id, NULL, 0);
+	err = run->addr == (void *)-1 ? -errno : 0;
+	shmctl(id, IPC_RMID, NULL);
+	return err;
+}
+
+static void sysv_put(struct run *run)
+{
+	shmdt(run->addr);
+}
+
 /* Not shared: what it costs to have huge pages at all, and to give them back. */
 static int anon_get(struct run *run)
 {
@@ -175,24 +263,43 @@ static const struct way {
 	const char *name;
 	int (*get)(struct run *run);
 	void (*put)(struct run *run);
+	int (*before)(size_t size);	/* not in the time, but in the processor time */
 } ways[] = {
-	{ "shmdev", region_get, region_put },
-	{ "hugetlb", hugetlb_get, fd_put },
-	{ "hugetlb-populate", hugetlb_populate_get, fd_put },
-	{ "thp", thp_get, fd_put },
-	{ "memfd", memfd_plain_get, fd_put },
-	{ "dma-heap", dma_heap_get, fd_put },
-	{ "udmabuf", udmabuf_get, fd_put },
-	{ "anonymous", anon_get, anon_put },
+	{ "shmdev", region_get, region_put, NULL },
+	{ "ready", ready_get, region_put, ready_before },
+	{ "shm_open", shm_open_get, fd_put, NULL },
+	{ "shared", shared_get, anon_put, NULL },
+	{ "sysv", sysv_get, sysv_put, NULL },
+	{ "hugetlb", hugetlb_get, fd_put, NULL },
+	{ "hugetlb-populate", hugetlb_populate_get, fd_put, NULL },
+	{ "thp", thp_get, fd_put, NULL },
+	{ "memfd", memfd_plain_get, fd_put, NULL },
+	{ "dma-heap", dma_heap_get, fd_put, NULL },
+	{ "udmabuf", udmabuf_get, fd_put, NULL },
+	{ "anonymous", anon_get, anon_put, NULL },
 };
+
+/* Of all threads of this process. */
+static double cpu_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
 
 static int measure_way(const struct way *way, size_t size)
 {
 	struct run run = { .size = size };
-	double start, got, touched, end;
+	static double cpu_then;
+	double start, got, touched, end, cpu;
 	int err;
 
 	wait_for_pool(size);
+	/* Each makes one region, which a run before it has taken. */
+	err = way->before ? way->before(size) : 0;
+	if (err)
+		return err;
 	start = now();
 	err = way->get(&run);
 	if (err)
@@ -203,8 +310,11 @@ static int measure_way(const struct way *way, size_t size)
 	touched = now();
 	way->put(&run);
 	end = now();
-	printf("seconds=%.9f get=%.9f touch=%.9f put=%.9f\n", touched - start, got - start,
-	       touched - got, end - touched);
+	/* Since the last run: what was made ready after it was made for this one. */
+	cpu = cpu_now();
+	printf("seconds=%.9f get=%.9f touch=%.9f put=%.9f cpu=%.9f\n", touched - start,
+	       got - start, touched - got, end - touched, cpu - cpu_then);
+	cpu_then = cpu;
 	return 0;
 }
 
