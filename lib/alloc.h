@@ -294,6 +294,8 @@ struct arena {
 	struct pool *pool;	/* NULL: of one block */
 	struct placement placement;
 	struct run *alone;	/* that block */
+	size_t high;		/* alone, without it: bytes that may not be zero */
+	bool keep;		/* alone: for another block that need not be zero */
 	uint32_t pages;
 	uint32_t others;	/* spans with live blocks that are no current slab */
 	size_t granule;		/* what its free memory is given back in; 0: not at all */
@@ -301,7 +303,7 @@ struct arena {
 	bool withheld;		/* has had a withheld block */
 	bool inherited;		/* the parent's: nothing is allocated here */
 	long live;		/* inherited: blocks, or -1 */
-	struct arena *next;	/* of the condemned */
+	struct arena *next;	/* of the condemned, or of those kept */
 
 	/* A bit for each page: a span starts here; it may not be zero. */
 	uint64_t *starts, *dirty;
@@ -330,6 +332,13 @@ struct heap {
 
 	/* Taken out of all else, to be dropped by the next who is behind the gate. */
 	struct arena *condemned;
+
+	/*
+	 * Arenas of one block that went, the last first: their memory is there, and another
+	 * block that need not be zero may have it.
+	 */
+	struct arena *kept;
+	size_t kept_bytes;
 
 	unsigned int alone;	/* arenas of one block */
 	size_t dirty_free;	/* bytes in bins that are not zero and could be given back */
@@ -398,8 +407,11 @@ int pool_grow(struct pool *pool, uint32_t pages, size_t align);
 /* The pool of @placement; NULL: no memory.  Locked. */
 struct pool *pool_of(const struct placement *placement);
 
-/* A block in a region of its own.  NULL + errno.  Not locked, not behind the gate. */
-void *arena_alone(size_t size, size_t align, const struct placement *placement);
+/*
+ * A block in a region of its own, which need not be zero if @dirty.  NULL + errno.  Not
+ * locked, not behind the gate.
+ */
+void *arena_alone(size_t size, size_t align, bool dirty, const struct placement *placement);
 
 /* What to do with @arena in which there is a live block less.  Locked. */
 void arena_settle(struct arena *arena);
@@ -414,6 +426,18 @@ void arena_uncount(struct arena *arena);
 
 /* Drop the condemned.  Behind the gate, without the lock; the other one without both. */
 void condemned_drop(void);
+
+/* Keep @arena, which was condemned, for the next of its kind?  Locked. */
+bool kept_put(struct arena *arena);
+
+/* One that has room for a block at *@block, or NULL.  Not locked, behind the gate. */
+struct arena *kept_take(size_t size, size_t align, const struct placement *placement,
+			char **block);
+
+/* Keep none.  The former is locked; the latter not, but behind the gate: was there any? */
+void kept_condemn(void);
+bool kept_drop(void);
+
 void condemned_drop_gated(void);
 
 /* slab.c.  Locked. */

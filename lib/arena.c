@@ -72,6 +72,9 @@ static struct arena *arena_make(size_t size, struct pool *pool,
 	size_t words;
 
 	region = region_create(size, placement);
+	/* What we have ourselves for no block may be what is missing. */
+	if (!region && kept_drop())
+		region = region_create(size, placement);
 	if (!region)
 		return NULL;
 	size = shmdev_region_size(region);
@@ -231,9 +234,9 @@ static struct arena *arena_make_aligned(size_t size, size_t align,
 	return arena;
 }
 
-void *arena_alone(size_t size, size_t align, const struct placement *placement)
+void *arena_alone(size_t size, size_t align, bool dirty, const struct placement *placement)
 {
-	struct arena *arena;
+	struct arena *arena = NULL;
 	struct run *run;
 	char *block = NULL;
 	int err;
@@ -244,7 +247,10 @@ void *arena_alone(size_t size, size_t align, const struct placement *placement)
 		return NULL;
 	}
 	fork_gate_enter();
-	arena = arena_make_aligned(size, align, placement, &block);
+	if (dirty)
+		arena = kept_take(size, align, placement, &block);
+	if (!arena)
+		arena = arena_make_aligned(size, align, placement, &block);
 	if (!arena)
 		goto leave;
 	pthread_mutex_lock(&heap.lock);
@@ -260,7 +266,10 @@ void *arena_alone(size_t size, size_t align, const struct placement *placement)
 		run->span.base = block;
 		run->span.page = run->span.pages = 0;
 		run->block.size = run->block.high = size;
+		if (arena->high > (size_t)(block - arena->base) + size)
+			run->block.high = arena->high - (block - arena->base);
 		run->block.epoch = heap.epoch;
+		arena->keep = dirty;
 		arena->alone = run;
 		WRITE_ONCE(heap.alone, heap.alone + 1);
 		WRITE_ONCE(run->span.kind, SPAN_RUN);
@@ -409,6 +418,8 @@ void arena_condemn(struct arena *arena)
 		WRITE_ONCE(arena->pool->held, arena->pool->held - arena->size);
 	if (heap.spare == arena)
 		WRITE_ONCE(heap.spare, NULL);
+	if (kept_put(arena))
+		return;
 	arena->next = heap.condemned;
 	WRITE_ONCE(heap.condemned, arena);
 }

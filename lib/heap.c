@@ -128,7 +128,8 @@ static void *run_alloc(const struct request *request)
 
 static void *alone_alloc(const struct request *request)
 {
-	void *addr = arena_alone(request->size, request->align, &request->placement);
+	void *addr = arena_alone(request->size, request->align, request->dirty,
+				 &request->placement);
 
 	if (addr && heap.annotate)
 		annotate_alloc(addr, request->size, true);
@@ -397,6 +398,8 @@ static void run_free(struct run *run)
 	if (run->span.kind != SPAN_RUN)
 		heap_die(run->span.base, "freed already");
 	if (!arena->pool) {
+		arena->keep = arena->keep && run->block.epoch == heap.epoch;
+		arena->high = run->span.base - arena->base + run->block.high;
 		arena_condemn(arena);
 	} else {
 		arena_uncount(arena);
@@ -697,6 +700,7 @@ void heap_fork_child(void)
 		if (!has_block(arena))
 			arena_condemn(arena);
 	}
+	kept_condemn();
 	pthread_mutex_unlock(&heap.lock);
 	condemned_drop();
 }

@@ -209,7 +209,6 @@ static PyObject *array_from_source(struct module_state *state, const struct arra
 	struct block *block = block_new(state, class->size, SHMDEV_BLOCK_NOZERO);
 	PyObject *array = NULL;
 	struct column to;
-	int stored;
 
 	if (!block)
 		return NULL;
@@ -219,10 +218,7 @@ static PyObject *array_from_source(struct module_state *state, const struct arra
 		.format = { class->number, class->swapped },
 	};
 	/* Nobody sees the array before its numbers are there. */
-	stored = fresh_store(block, source, &to.format, n);
-	if (!stored)
-		stored = source_store(source, &to, n);
-	if (stored >= 0)
+	if (fresh_store(block, source, &to.format, n) || source_store(source, &to, n) >= 0)
 		array = array_over(state, class, block);
 	Py_DECREF(block);
 	return array;

@@ -112,6 +112,12 @@ static bool column_is_plain(const struct column *column)
 	       column->stride == (ptrdiff_t)number_size(column->format.number);
 }
 
+bool convert_is_copy(const struct column *to, const struct column *from)
+{
+	return column_is_plain(to) && column_is_plain(from) &&
+	       !kernels_get()->convert[to->format.number][from->format.number];
+}
+
 /* The bytes from the lowest item to the end of the highest. */
 static void column_extent(const struct column *column, size_t n, uintptr_t *low,
 			  uintptr_t *high)
@@ -239,8 +245,7 @@ int convert_column(const struct column *to, const struct column *from, size_t n)
 		convert_parallel(to, from, n);
 		return 0;
 	}
-	if (column_is_plain(to) && column_is_plain(from) &&
-	    !kernels_get()->convert[to->format.number][from->format.number]) {
+	if (convert_is_copy(to, from)) {
 		memmove(to->first, from->first, n * size);
 		return 0;
 	}

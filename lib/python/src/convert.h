@@ -12,6 +12,9 @@ struct column {
 	struct format format;
 };
 
+/* Whether to store @from in @to is to copy its bytes as they are. */
+bool convert_is_copy(const struct column *to, const struct column *from);
+
 /* Whether ctypes would take every number of @from as an item of @to, without fail. */
 bool convert_is_defined(enum number to, enum number from);
 

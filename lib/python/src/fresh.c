@@ -3,99 +3,96 @@
  * Numbers into memory that nobody has touched yet.
  *
  * In a memfd of base pages each page costs a fault at first touch and is zeroed by it,
- * which takes several times as long as to convert what goes there.  write(2) takes
- * fresh pages without either: they are written from a buffer that stays in the cache,
- * and are mapped when somebody looks, 16 at a time.  And where memory has run out this
- * is an error, and not a SIGBUS.
+ * which takes several times as long as to convert what goes there.  shmdev_copy() has a way
+ * without either, where there are so few processors that it is the better one: numbers are
+ * converted into a buffer and copied from that, by two threads that do both in turns.
  */
 #include "shmdevmodule.h"
+#include "parallel.h"
 
-#include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-/* Blocks from here on have a region of their own: all of it is fresh. */
-#define FRESH_BYTES	(2 << 20)
+/* What shmdev_copy() looks at is this long. */
+#define BUFFER_BYTES	(1 << 20)
 
-/* It stays in the second-level cache, beside what is read. */
-#define BUFFER_BYTES	(256 << 10)
+/* Less than so many of them are not worth a thread. */
+#define BUFFERS_EACH	8
 
-struct file_part {
-	int fd;
-	off_t offset;
+struct fresh {
+	char *bytes;
+	const struct column *from;
+	const struct format *format;
+	size_t n;
+	size_t step;		/* items that go through a buffer at a time */
 };
 
-/* 0 or -errno. */
-static int part_write(const struct file_part *part, size_t at, const char *bytes, size_t size)
+/* Do some of its buffers. */
+static void fresh_part(const void *loop, size_t first, size_t nr)
 {
-	while (size) {
-		ssize_t written = pwrite(part->fd, bytes, size, part->offset + at);
+	const struct fresh *fresh = loop;
+	size_t size = number_size(fresh->format->number), at = first * fresh->step;
+	size_t end = at + nr * fresh->step;
+	struct column from = *fresh->from, to = { .stride = size, .format = *fresh->format };
+	char *buffer = malloc(fresh->step * size);
 
-		if (written > 0) {
-			at += written;
-			bytes += written;
-			size -= written;
-		} else if (!written || errno != EINTR) {
-			return written ? -errno : -EIO;
-		}
+	if (end > fresh->n)
+		end = fresh->n;
+	for (; at < end; at += fresh->step) {
+		size_t step = Py_MIN(fresh->step, end - at);
+
+		from.first = fresh->from->first + (ptrdiff_t)at * fresh->from->stride;
+		to.first = buffer ? buffer : fresh->bytes + at * size;
+		/* Memory for nobody else yet: nothing overlaps, which is all that could fail. */
+		(void)convert_column(&to, &from, step);
+		if (buffer)
+			shmdev_copy(fresh->bytes + at * size, buffer, step * size);
 	}
-	return 0;
+	free(buffer);
 }
 
-/* Convert @n items of @from and write them.  0 or -errno. */
-static int part_store(const struct file_part *part, const struct column *from,
-		      const struct format *format, Py_ssize_t n)
+/* Whether the page that @addr lies in is not there. */
+static bool is_absent(const char *addr)
 {
-	size_t size = number_size(format->number);
-	Py_ssize_t step, room = BUFFER_BYTES / size;
-	struct column rest = *from;
-	struct column buffer = {
-		.first = malloc(BUFFER_BYTES),
-		.stride = size,
-		.format = *format,
-	};
-	int err = buffer.first ? 0 : -ENOMEM;
+	uintptr_t page = (uintptr_t)addr & -(uintptr_t)sysconf(_SC_PAGESIZE);
+	unsigned char there;
 
-	for (Py_ssize_t done = 0; !err && done < n; done += step) {
-		step = Py_MIN(n - done, room);
-		err = convert_column(&buffer, &rest, step);
-		if (!err)
-			err = part_write(part, done * size, buffer.first, step * size);
-		rest.first += step * rest.stride;
-	}
-	free(buffer.first);
-	return err;
+	return !mincore((void *)page, 1, &there) && !(there & 1);
 }
 
-int fresh_store(const struct block *block, const struct source *source,
-		const struct format *format, Py_ssize_t n)
+/* Whether new memory comes from base pages.  It may change; then time is lost, no more. */
+static bool pages_are_small(void)
 {
-	struct shmdev_region *region;
-	struct file_part part;
-	size_t offset;
-	int err = -EINVAL;
+	static int known;	/* atomic */
+	int small = __atomic_load_n(&known, __ATOMIC_RELAXED);
+	struct shmdev_info info;
 
-	if (block->size < FRESH_BYTES)
-		return 0;
-	/* It counts as known to others from now on, which is nothing to one that is alone. */
-	region = shmdev_block_share(block->bytes, &offset);
-	if (!region)
-		return 0;
-	part = (struct file_part){ shmdev_region_fd(region), offset };
-	if (shmdev_region_backend(region) == SHMDEV_BACKEND_MEMFD) {
-		Py_BEGIN_ALLOW_THREADS
-		err = part_store(&part, &source->column, format, n);
-		Py_END_ALLOW_THREADS
+	if (!small) {
+		small = !shmdev_info_get(&info) && info.backend == SHMDEV_BACKEND_MEMFD ? 1 : -1;
+		__atomic_store_n(&known, small, __ATOMIC_RELAXED);
 	}
-	shmdev_region_unref(region);
-	switch (err) {
-	case 0:
-		return 1;
-	case -ENOMEM:
-	case -ENOSPC:
-		error_set_backend("shm_alloc", block->size, ENOMEM);
-		return -1;
-	default:	/* a call that is not allowed here, say: the mapping always is */
-		return 0;
-	}
+	return small > 0;
+}
+
+bool fresh_store(const struct block *block, const struct source *source,
+		 const struct format *format, Py_ssize_t n)
+{
+	size_t size = number_size(format->number), nr = block->size / BUFFER_BYTES;
+	struct fresh fresh = { block->bytes, &source->column, format, n, 0 };
+	struct column to = { block->bytes, size, *format };
+
+	/* A sample tells; what is there already is written to as well, and takes longer. */
+	if (!nr || !pages_are_small() || parallel_most(nr, BUFFERS_EACH) > 2 ||
+	    !is_absent(fresh.bytes) || !is_absent(fresh.bytes + block->size / 2))
+		return false;
+	/* None is a short one, which would be stored. */
+	fresh.step = (n + nr - 1) / nr;
+	Py_BEGIN_ALLOW_THREADS
+	if (convert_is_copy(&to, &source->column))
+		shmdev_copy(fresh.bytes, source->column.first, n * size);
+	else
+		parallel_run(fresh_part, &fresh, nr, BUFFERS_EACH);
+	Py_END_ALLOW_THREADS
+	return true;
 }

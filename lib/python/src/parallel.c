@@ -42,16 +42,24 @@ static size_t processors(void)
 	return CPU_COUNT(&set);
 }
 
+size_t parallel_most(size_t n, size_t grain)
+{
+	size_t nr = n / grain, most;
+
+	if (nr <= 1)
+		return 1;
+	most = processors();
+	if (most > THREADS_MAX)
+		most = THREADS_MAX;
+	return nr < most ? nr : most;
+}
+
 void parallel_run(parallel_part *part, const void *loop, size_t n, size_t grain)
 {
 	struct share shares[THREADS_MAX];
-	size_t nr = n / grain, i;
+	size_t nr = parallel_most(n, grain), i;
 	sigset_t all, before;
 
-	if (nr > 1 && nr > processors())
-		nr = processors();
-	if (nr > THREADS_MAX)
-		nr = THREADS_MAX;
 	if (nr <= 1) {
 		part(loop, 0, n);
 		return;

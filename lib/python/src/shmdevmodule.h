@@ -182,10 +182,10 @@ int source_store(const struct source *source, const struct column *to, Py_ssize_
 
 /*
  * Fill @block, which is new and large, with the @n numbers of @source by a way that is
- * faster than source_store().  1; 0 if there is none for it; -1 with an exception.
+ * faster than source_store().  False if there is none for it.
  */
-int fresh_store(const struct block *block, const struct source *source,
-		const struct format *format, Py_ssize_t n);
+bool fresh_store(const struct block *block, const struct source *source,
+		 const struct format *format, Py_ssize_t n);
 
 /* --- items.c: Python objects as sources --- */
 
