@@ -76,6 +76,7 @@ _regions: dict[_shmdev.Region, int] = {}  # how many holds each has
 _bytes = 0
 _serial = 0
 _looked = 0  # at so many entries of the ledger
+_next_look = 0.0
 _keeper: threading.Thread | None = None
 _finalizer: Any = None
 
@@ -115,19 +116,19 @@ def _arrived(hold: _Hold) -> bool:
 
 def _sweep(gone: list[Any], thoroughly: bool = False) -> None:
     """Let go of what has arrived or was held for long enough.  Locked."""
-    global _looked
+    global _looked, _next_look
     if not _ledger:
         return
     entries = _ledger.entries[0]
-    # What was sent first tends to arrive first; now and then all are looked at.
-    if not thoroughly and (entries - _looked) % 2**32 > 64 + len(_holds) // 4:
-        thoroughly = True
     now = time.monotonic()
-    if thoroughly:
+    # What was sent first tends to arrive first.  Where it does not, as behind what is lost,
+    # all are looked at when some have arrived, but no more than a tenth of the time.
+    if thoroughly or (entries != _looked and now >= _next_look):
         _looked = entries
         for hold in list(_holds.values()):
             if _arrived(hold) or hold.deadline <= now:
                 _let_go(hold, gone)
+        _next_look = now + 10 * (time.monotonic() - now)
     while _holds:
         hold = next(iter(_holds.values()))
         if not (_arrived(hold) or hold.deadline <= now or _bytes > _LIMIT):
