@@ -11,7 +11,8 @@
 #		check-extras: with what comes from PyPI, and is installed into build/extras:
 #		hypothesis, mypy, today's numpy, torch and so on (tests/extras.txt)
 # make check-others	fills and drains, and regions, by what others have to find fault
-#		with: fio's verify mode
+#		with: fio's verify mode, and liburing's own tests with their buffers
+#		in shared memory (fetched, or skipped if there is no network)
 # make vm	CMD='a command', as root in a virtual machine with shmdev.ko inserted:
 #		KERNEL=6.1|6.12|debug|newest, MEM=3G, TIMEOUT=600 (seconds),
 #		MODPARAMS='for the module', INSMOD=0 (do not), APPEND='to the kernel

@@ -6,10 +6,14 @@ $(O)/tests/others/region: tests/others/region.c $(O)/lib/libshmdev.so
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -o $@ $< $(O)/lib/libshmdev.so -Wl,-rpath,'$$ORIGIN/../../lib' $(LDFLAGS)
 
-OTHERS := fio
+$(O)/tests/others/blocks.o: tests/others/blocks.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fno-builtin -c -o $@ $<
+
+OTHERS := fio liburing
 
 .PHONY: check-others
-check-others: $(O)/tests/others/region
+check-others: $(O)/tests/others/region $(O)/tests/others/blocks.o
 	@tests/install others
 	@failed=; for others in $(OTHERS); do \
 		B=$(O) tests/others/$$others.sh || failed="$$failed $$others"; \
