@@ -2,6 +2,7 @@
 """The lock of Array() and Value(): multiprocessing's RLock on shared memory."""
 
 import ctypes
+import errno
 import multiprocessing
 import os
 import pickle
@@ -293,6 +294,48 @@ class Death(unittest.TestCase):
         begun = time.monotonic()
         self.assertIs(lock.acquire(), True)
         self.assertLess(time.monotonic() - begun, 10)
+        lock.release()
+
+    def test_number_in_use_again(self):
+        """A thread that has the number of a dead holder is not that holder."""
+        lock = new_lock()
+        child = self.holder(lock)
+        self.addCleanup(child.join, TIMEOUT)
+        self.addCleanup(child.kill)
+        memory = (ctypes.c_char * 32).from_address(lock._semlock.address)
+        since = ctypes.c_uint64.from_buffer(memory, 8)
+        self.assertGreater(since.value, 0)
+        self.assertIs(lock.acquire(False), False)
+        self.assertIs(lock.acquire(timeout=1.2), False)
+        was, since.value = since.value, 0           # just about to say so
+        self.assertIs(lock.acquire(False), False)
+        since.value = was - 10**9                   # had it a second before the child began
+        self.assertIs(lock.acquire(False), True)
+        self.assertEqual(lock._semlock._count(), 1)
+        lock.release()
+        self.assertEqual(since.value, 0)
+        self.assertIs(in_thread(lock.acquire, False), True)
+
+    def test_child_in_another_pid_namespace(self):
+        lock = new_lock()
+        libc = ctypes.CDLL(None, use_errno=True)
+        lock.acquire()
+        child = os.fork()
+        if not child:
+            if libc.unshare(0x20000000):            # CLONE_NEWPID
+                os._exit(2)
+            grandchild = os.fork()
+            if grandchild:
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+            try:
+                lock.acquire(timeout=3)
+            except OSError as error:
+                os._exit(0 if error.errno == errno.EXDEV else 3)
+            os._exit(1)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == 2:
+            self.skipTest("may not make a pid namespace")
+        self.assertEqual(status, 0)
         lock.release()
 
     def test_storm(self):

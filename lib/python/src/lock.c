@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -26,8 +27,8 @@
 struct lock_memory {
 	uint32_t word;		/* FUTEX_TID_MASK, FUTEX_WAITERS */
 	uint32_t count;		/* how often it is held; the holder's */
-	uint64_t holder;	/* tells threads of one number apart; the holder's */
-	uint64_t namespace;	/* of the numbers; since it was made */
+	uint64_t holder;	/* since when it holds locks, or 0 for a moment */
+	uint64_t namespace;	/* of the numbers and times; since it was made */
 	uint64_t reserved;
 };
 
@@ -57,20 +58,28 @@ static long long now_ns(void)
 static __thread uint32_t self_number;
 static __thread uint64_t self_since;
 
+/* This process, as self_namespace() has found; atomic. */
+#define IN_UNKNOWN	UINT64_MAX
+static uint64_t self_in = IN_UNKNOWN;
+
 static uint32_t self_id(uint64_t *holder)
 {
+	struct timespec now;
+
 	if (!self_number) {
 		self_number = (uint32_t)syscall(SYS_gettid);
-		self_since = (uint64_t)now_ns();
+		clock_gettime(CLOCK_BOOTTIME, &now);
+		self_since = now.tv_sec * 1000000000ULL + now.tv_nsec;
 	}
 	*holder = self_since;
 	return self_number;
 }
 
-/* The thread that goes on in the child is another one. */
+/* The thread that goes on in the child is another one, perhaps in a namespace of its own. */
 static void self_forked(void)
 {
 	self_number = 0;
+	__atomic_store_n(&self_in, IN_UNKNOWN, __ATOMIC_RELAXED);
 }
 
 static void self_init(void)
@@ -78,12 +87,38 @@ static void self_init(void)
 	pthread_atfork(NULL, NULL, self_forked);
 }
 
-/* Where thread numbers have their meaning; 0 if that is not to be known. */
-static uint64_t pid_namespace(void)
+static uint64_t namespace_of(const char *path)
 {
 	struct stat st;
 
-	return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
+	return stat(path, &st) ? 0 : st.st_ino;
+}
+
+/* Where numbers of threads and times since boot have their meaning; 0: not to be known. */
+static uint64_t self_namespace(void)
+{
+	uint64_t namespace = __atomic_load_n(&self_in, __ATOMIC_RELAXED);
+
+	if (namespace == IN_UNKNOWN) {
+		namespace = namespace_of("/proc/self/ns/pid") |
+			    namespace_of("/proc/self/ns/time") << 32;
+		__atomic_store_n(&self_in, namespace, __ATOMIC_RELAXED);
+	}
+	return namespace;
+}
+
+/* 0, or -1 with an exception: its numbers mean nothing here. */
+static int lock_check(struct lock_memory *memory)
+{
+	uint64_t here = self_namespace();
+	uint64_t known = __atomic_load_n(&memory->namespace, __ATOMIC_RELAXED);
+	if (known == here ||
+	    (!known && (__atomic_compare_exchange_n(&memory->namespace, &known, here, false,
+						    __ATOMIC_RELAXED, __ATOMIC_RELAXED) ||
+			known == here)))
+		return 0;
+	error_set("lock of another pid namespace", EXDEV);
+	return -1;
 }
 
 static bool is_mine(const struct lock_memory *memory)
@@ -100,15 +135,18 @@ static void held(struct lock_memory *memory)
 	uint64_t holder;
 
 	self_id(&holder);
-	__atomic_store_n(&memory->holder, holder, __ATOMIC_RELAXED);
+	__atomic_store_n(&memory->holder, holder, __ATOMIC_RELEASE);
 	__atomic_store_n(&memory->count, 1, __ATOMIC_RELAXED);
 }
 
-/* Whether thread @id is dead and waits for its parent to notice. */
-static bool is_zombie(uint32_t id)
+/*
+ * Whether thread @id is dead and waits for its parent to notice, or began after @holder,
+ * which had its number, first held a lock.
+ */
+static bool is_no_holder(uint32_t id, uint64_t holder)
 {
-	char text[128];
-	const char *state;
+	char text[1024], *at;
+	uint64_t tick = 1000000000 / (uint64_t)sysconf(_SC_CLK_TCK);
 	ssize_t len;
 	int fd;
 
@@ -120,21 +158,28 @@ static bool is_zombie(uint32_t id)
 	close(fd);
 	text[len < 0 ? 0 : len] = '\0';
 	/* Behind the name, which may have anything in it. */
-	state = strrchr(text, ')');
-	return state && (!strncmp(state, ") Z", 3) || !strncmp(state, ") X", 3));
+	at = strrchr(text, ')');
+	if (!at)
+		return false;
+	if (!strncmp(at, ") Z", 3) || !strncmp(at, ") X", 3))
+		return true;
+	/* That was the second word; the 22nd is when it began, in ticks, rounded down. */
+	for (int word = 2; at && word < 22; word++)
+		at = strchr(at + 1, ' ');
+	return at && holder && strtoull(at, NULL, 10) * tick > holder;
 }
 
 /*
  * Whether the holder that @word names is gone: whoever had the number of this thread,
  * which has it not, is.
  */
-static bool holder_is_gone(uint32_t word)
+static bool holder_is_gone(uint32_t word, uint64_t since)
 {
 	uint64_t holder;
 	uint32_t id = word & FUTEX_TID_MASK;
 
 	return id == self_id(&holder) || (kill((pid_t)id, 0) && errno == ESRCH) ||
-	       is_zombie(id);
+	       is_no_holder(id, since);
 }
 
 /* 0, or -EAGAIN: somebody has it; with their mark that we wait, if @wait. */
@@ -161,17 +206,28 @@ static int lock_try(struct lock_memory *memory, bool wait)
 	}
 }
 
-/* Take it from a holder that is gone.  0 or -EAGAIN. */
+/*
+ * Take it from a holder that is gone.  0 or -EAGAIN.
+ *
+ * Who holds the lock says since when a little later, and takes that back before it is free:
+ * what is there is the holder's, or 0.  It is 0 again before the next has the lock.
+ */
 static int lock_inherit(struct lock_memory *memory)
 {
+	uint64_t since = __atomic_load_n(&memory->holder, __ATOMIC_ACQUIRE), holder;
 	uint32_t word = __atomic_load_n(&memory->word, __ATOMIC_RELAXED);
-	uint64_t holder;
-	uint32_t id = self_id(&holder);
+	uint32_t gone = word & FUTEX_TID_MASK, id = self_id(&holder);
 
-	if (!(word & FUTEX_TID_MASK) || !holder_is_gone(word) ||
-	    !__atomic_compare_exchange_n(&memory->word, &word, id | FUTEX_WAITERS, false,
-					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	if (!gone || !holder_is_gone(word, since))
 		return -EAGAIN;
+	if (since && !__atomic_compare_exchange_n(&memory->holder, &since, 0, false,
+						  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return -EAGAIN;
+	while (!__atomic_compare_exchange_n(&memory->word, &word, id | FUTEX_WAITERS, false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		/* There may be one more who waits. */
+		if ((word & FUTEX_TID_MASK) != gone)
+			return -EAGAIN;
 	held(memory);
 	return 0;
 }
@@ -201,8 +257,12 @@ static int lock_wait(struct lock_memory *memory, long long end)
 /* 1 it is held, 0 it was not to be had until @end, -1 an exception. */
 static int lock_hold(struct lock_memory *memory, long long end)
 {
-	int err = lock_try(memory, false);
+	int err;
 
+	/* A child may be elsewhere than where the lock was made. */
+	if (lock_check(memory) < 0)
+		return -1;
+	err = lock_try(memory, false);
 	if (!err)
 		return 1;
 	if (end == AT_ONCE)
@@ -270,6 +330,7 @@ static PyObject *lock_release(PyObject *self, PyObject *Py_UNUSED(ignored))
 		Py_RETURN_NONE;
 	}
 	__atomic_store_n(&memory->count, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&memory->holder, 0, __ATOMIC_RELAXED);
 	word = __atomic_exchange_n(&memory->word, 0, __ATOMIC_RELEASE);
 	if (word & FUTEX_WAITERS)
 		syscall(SYS_futex, &memory->word, FUTEX_WAKE, 1, NULL, NULL, 0);
@@ -369,18 +430,6 @@ PyType_Spec lock_spec = {
 	.flags = Py_TPFLAGS_DEFAULT | SHMDEV_TPFLAGS_INTERNAL,
 	.slots = lock_slots,
 };
-
-/* 0, or -1 with an exception: its numbers mean nothing here. */
-static int lock_check(struct lock_memory *memory)
-{
-	uint64_t here = pid_namespace(), known = 0;
-
-	if (__atomic_compare_exchange_n(&memory->namespace, &known, here, false,
-					__ATOMIC_RELAXED, __ATOMIC_RELAXED) || known == here)
-		return 0;
-	error_set("lock of another pid namespace", EXDEV);
-	return -1;
-}
 
 static PyObject *lock_make(PyObject *module, PyObject *args)
 {
