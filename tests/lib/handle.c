@@ -314,7 +314,7 @@ static void region_of_anything(void)
 	reader = shmdev_region_attach_rdonly(&handle);
 	CHECK(reader && reader != of && shmdev_region_rdonly(reader));
 	shmdev_region_unref(reader);
-	handle.ino++;
+	handle.ino = ~handle.ino;
 	CHECK_FAILS(shmdev_region_attach(&handle), ENOENT);
 	shmdev_region_unref(of);
 	CHECK(shmdev_region_of((char *)shmdev_region_addr(region) + 9, &offset) == region);

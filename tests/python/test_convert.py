@@ -278,20 +278,26 @@ class Threads(unittest.TestCase):
     def test_large_copies_let_others_run(self):
         data = bytearray(16 << 20)
         a = RawArray("H", len(data))
-        during = []
         go = threading.Event()
+        during = []
+        stamps = []
 
         def copy():
             go.wait()
-            start = time.perf_counter()
-            a[:] = data
-            during.append((start, time.perf_counter()))
+            # However quick they are, one of many does not end before others had a turn.
+            for _ in range(500):
+                start = time.perf_counter()
+                a[:] = data
+                end = time.perf_counter()
+                during.append(sum(start < stamp < end for stamp in stamps))
+                if during[-1] > 2:
+                    break
+                stamps.clear()
 
         interval = sys.getswitchinterval()
         sys.setswitchinterval(1000)  # nobody gives the GIL up unasked
         try:
             thread = threading.Thread(target=copy)
-            stamps = []
             thread.start()
             go.set()
             while thread.is_alive():
@@ -299,9 +305,7 @@ class Threads(unittest.TestCase):
                 time.sleep(0.0001)
         finally:
             sys.setswitchinterval(interval)
-        ((start, end),) = during
-        inside = [s for s in stamps if start < s < end]
-        self.assertGreater(len(inside), 2, f"{len(stamps)} stamps, {end - start:.3f} s")
+        self.assertGreater(max(during), 2)
 
     @unittest.skipUnless(THOROUGH, "takes memory; done where the backend is memfd")
     def test_several_processors(self):
