@@ -148,11 +148,15 @@ int backing_create(size_t size, const struct placement *placement, struct backin
 int backing_create_ready(size_t size, struct backing *backing)
 {
 	static const struct placement anywhere;
+	const struct reason silent = { NULL, 0 };
 	int only = choice_get();
-	int err = -ENODEV;
+	int err = -EINVAL;
 
 	if (only == -EINVAL)
 		return -EINVAL;
+	if (only == SHMDEV_BACKEND_DEVICE ||
+	    (only == CHOICE_ANY && !backends[SHMDEV_BACKEND_DEVICE]->probe(&silent)))
+		return -ENODEV;
 	for (int i = SHMDEV_BACKEND_DEVICE + 1; i < SHMDEV_BACKEND_NR; i++) {
 		if (only >= 0 && i != only)
 			continue;

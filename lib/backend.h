@@ -88,7 +88,7 @@ int backing_create(size_t size, const struct placement *placement, struct backin
 
 /*
  * By the best backend but the device, which has ready memory of its own; for the pool of
- * what is ready, and so without a look at it.  -ENODEV: SHMDEV_BACKEND names the device.
+ * what is ready, and so without a look at it.  -ENODEV: the device is there, or wanted.
  */
 int backing_create_ready(size_t size, struct backing *backing);
 

@@ -44,7 +44,7 @@ all: $(LIB_EXAMPLES)
 
 $(O)/lib/examples/%: lib/examples/%.c $(O)/lib/libshmdev.so
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -Wall -Wextra -Werror -Iinclude -o $@ $< -L$(O)/lib -lshmdev \
+	$(CC) $(CFLAGS) -Wall -Wextra -Werror -Iinclude -Iinclude/uapi -o $@ $< -L$(O)/lib -lshmdev \
 		-Wl,-rpath,'$$ORIGIN/..'
 
 # The manual, as it would be installed: man -l $(O)/lib/man/shmdev.7

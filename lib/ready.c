@@ -380,6 +380,11 @@ static void stock_fill(size_t key)
 	pthread_mutex_lock(&ready.lock);
 	if (!err)
 		return;
+	if (err == -ENODEV) {
+		debug("ready pool: the device's memory is ready without");
+		memset(ready.wants, 0, sizeof(ready.wants));
+		return;
+	}
 	/* Also if it was cancelled: who did that wants the memory, or an end. */
 	debug("ready pool: no region of %zu bytes: %s", key, strerrorname_np(-err));
 	ready.err = err == -ECANCELED ? -ENOMEM : err;

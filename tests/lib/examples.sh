@@ -23,7 +23,7 @@ result() {	# <name> <said> <wanted>
 	fi
 }
 
-echo 1..7
+echo 1..9
 
 printf 'Hello, shared memory.\n' > "$work/text"
 said=$("$examples/hello" "$work/text" 2>&1)
@@ -47,13 +47,22 @@ result send "$said" '1048576 bytes: It was under way when its maker ended.'
 said=$("$examples/ready" 2>&1)
 result ready "$said" 'It was ready.'
 
-for name in share send ready; do
+if [ -e /dev/shmdev ]; then
+	said=$("$examples/device" 2>&1)
+	result device "$said" '2097152 bytes: Hello from the device.'
+else
+	count=$((count + 1))
+	echo "ok $count device # SKIP no /dev/shmdev"
+fi
+
+for name in share send ready device; do
 	case $name in
-	ready)	page=shmdev_ready_start ;;
-	share)	page=shmdev_export ;;
-	*)	page=shmdev_send ;;
+	device)	page=shmdev.4 ;;
+	ready)	page=shmdev_ready_start.3 ;;
+	share)	page=shmdev_export.3 ;;
+	*)	page=shmdev_send.3 ;;
 	esac
-	sed -n '/^\.EX/,/^\.EE/p' "$pages/$page.3" | sed '1d;$d;s/\\e/\\/g' > "$work/printed"
+	sed -n '/^\.EX/,/^\.EE/p' "$pages/$page" | sed '1d;$d;s/\\e/\\/g' > "$work/printed"
 	result "${name}_as_printed" \
 		"$(sed 1d "$here/obj/examples/$name.c" | diff - "$work/printed")" ''
 done

@@ -62,7 +62,8 @@ missing=$(tr '\n' ' ' < "$root/include/shmdev.h" | grep -o 'SHMDEV_API [^;]*;' |
 	grep -o 'shm[a-z_]*(' | tr -d '(' | while read -r call; do
 		[ -f "$root/share/man/man3/$call.3" ] || echo "no page is found as $call"
 	done)
-[ -z "$missing" ] && [ -f "$root/share/man/man7/shmdev.7" ]
+[ -z "$missing" ] && [ -f "$root/share/man/man7/shmdev.7" ] &&
+	[ -f "$root/share/man/man4/shmdev.4" ]
 result $? a_page_for_each_call
 [ -z "$missing" ] || echo "$missing" | as_notes
 

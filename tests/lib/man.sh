@@ -27,7 +27,7 @@ if ! command -v groff > /dev/null; then
 	echo "ok 2 groff_has_no_complaints # SKIP no groff"
 	exit $failed
 fi
-said=$(groff -man -Tutf8 -ww -z "$pages"/*.[37] 2>&1)
+said=$(groff -man -Tutf8 -ww -z "$pages"/*.[347] 2>&1)
 if [ -z "$said" ]; then
 	echo "ok 2 groff_has_no_complaints"
 else
