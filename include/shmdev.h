@@ -216,6 +216,15 @@ SHMDEV_API enum shmdev_backend shmdev_region_backend(const struct shmdev_region 
 SHMDEV_API size_t shmdev_region_page_size(const struct shmdev_region *region);
 
 /*
+ * How many of its bytes this process has mapped by huge pages now: of the device all that
+ * is in such, of memfds what has been touched.  Reads /proc/self/smaps, which takes as long
+ * as there are mappings.  0, or -errno: EOPNOTSUPP there is no /proc; EACCES, EMFILE,
+ * ENFILE, ENOMEM, EIO.
+ */
+SHMDEV_API SHMDEV_NODISCARD int
+shmdev_region_huge_bytes(const struct shmdev_region *region, uint64_t *bytes);
+
+/*
  * As shmdev_region_open(), to read only: through a descriptor that is open for reading
  * alone, also if @fd is not, so that mprotect(2) cannot make it writable.  It is a
  * mapping of its own beside one for writing.

@@ -397,6 +397,34 @@ static void regions_are_not_dumped(void)
 	shmdev_region_unref(region);
 }
 
+static void huge_bytes_are_what_is_mapped(void)
+{
+	enum shmdev_backend backend = need_backend();
+	struct shmdev_region *region = shmdev_region_create(8 << 20, 0);
+	uint64_t bytes = 1;
+
+	CHECK(region);
+	if (backend != SHMDEV_BACKEND_DEVICE) {
+		CHECK_EQ(shmdev_region_huge_bytes(region, &bytes), 0);
+		CHECK_EQ(bytes, 0);
+	}
+	memset(shmdev_region_addr(region), 1, 8 << 20);
+	CHECK_EQ(shmdev_region_huge_bytes(region, &bytes), 0);
+	if (backend == SHMDEV_BACKEND_HUGETLB)
+		CHECK_EQ(bytes, 8 << 20);
+	else if (backend == SHMDEV_BACKEND_MEMFD)
+		CHECK_EQ(bytes, 0);
+	else
+		CHECK(bytes <= 8 << 20 && bytes % (2 << 20) == 0);
+	tap_note("%llu of 8 MiB", (unsigned long long)bytes);
+	/* Half of it is another mapping then, and no less of the region. */
+	CHECK_EQ(mprotect(shmdev_region_addr(region), 4 << 20, PROT_READ), 0);
+	CHECK_EQ(shmdev_region_huge_bytes(region, &bytes), 0);
+	if (backend == SHMDEV_BACKEND_HUGETLB)
+		CHECK_EQ(bytes, 8 << 20);
+	shmdev_region_unref(region);
+}
+
 TAP_MAIN(TAP_TEST(create_gives_zeroed_memory),
 	 TAP_TEST(create_refuses_nonsense),
 	 TAP_TEST(last_reference_unmaps_and_closes),
@@ -409,4 +437,5 @@ TAP_MAIN(TAP_TEST(create_gives_zeroed_memory),
 	 TAP_TEST(many_come_and_go),
 	 TAP_TEST(no_descriptor_left),
 	 TAP_TEST(beyond_the_file_size_limit_is_an_error_and_not_a_signal),
-	 TAP_TEST(regions_are_not_dumped))
+	 TAP_TEST(regions_are_not_dumped),
+	 TAP_TEST(huge_bytes_are_what_is_mapped))

@@ -317,55 +317,19 @@ static PyObject *region_get_closed(PyObject *self, void *Py_UNUSED(closure))
 	return PyBool_FromLong(region_is_closed((struct region *)self));
 }
 
-/*
- * Add up what /proc/self/smaps says of huge pages between @low and @high.  0 or -errno.
- * A region is one mapping or, after a fork or an mprotect(), several neighbours.
- */
-static int smaps_huge(uintptr_t low, uintptr_t high, unsigned long long *bytes)
-{
-	static const char *const fields[] = {
-		"FilePmdMapped:", "ShmemPmdMapped:", "Shared_Hugetlb:", "Private_Hugetlb:",
-	};
-	FILE *smaps = fopen("/proc/self/smaps", "re");
-	unsigned long long start, end, kilobytes;
-	bool inside = false;
-	char line[256];
-	int err = 0;
-
-	if (!smaps)
-		return -errno;
-	*bytes = 0;
-	while (fgets(line, sizeof(line), smaps)) {
-		if (sscanf(line, "%llx-%llx ", &start, &end) == 2) {
-			inside = start >= low && end <= high;
-			continue;
-		}
-		for (size_t i = 0; inside && i < Py_ARRAY_LENGTH(fields); i++)
-			if (!strncmp(line, fields[i], strlen(fields[i])) &&
-			    sscanf(line + strlen(fields[i]), "%llu", &kilobytes) == 1)
-				*bytes += kilobytes << 10;
-	}
-	if (ferror(smaps))
-		err = -EIO;
-	fclose(smaps);
-	return err;
-}
-
 static PyObject *region_get_huge(PyObject *self, void *Py_UNUSED(closure))
 {
 	const struct shmdev_region *region;
-	unsigned long long bytes;
-	uintptr_t start;
+	uint64_t bytes;
 	size_t size;
 	int err;
 
 	if (region_pin(self) < 0)
 		return NULL;
 	region = ((struct region *)self)->region;
-	start = (uintptr_t)shmdev_region_addr(region);
 	size = shmdev_region_size(region);
 	Py_BEGIN_ALLOW_THREADS
-	err = smaps_huge(start, start + size, &bytes);
+	err = shmdev_region_huge_bytes(region, &bytes);
 	Py_END_ALLOW_THREADS
 	region_unpin(self);
 	if (err)
