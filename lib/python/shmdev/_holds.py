@@ -77,16 +77,17 @@ _bytes = 0
 _serial = 0
 _looked = 0  # at so many entries of the ledger
 _next_look = 0.0
+_enough = _WORTH_A_THREAD  # bytes, to look before that
 _keeper: threading.Thread | None = None
 _finalizer: Any = None
 
 
 def _forked() -> None:
     """What the parent holds is the parent's affair, and so is who waits for it."""
-    global _lock, _ledger, _holds, _regions, _bytes, _looked, _keeper, _finalizer
+    global _lock, _ledger, _holds, _regions, _bytes, _looked, _enough, _keeper, _finalizer
     _lock = threading.Lock()
     _ledger = None
-    _holds, _regions, _bytes, _looked = OrderedDict(), {}, 0, 0
+    _holds, _regions, _bytes, _looked, _enough = OrderedDict(), {}, 0, 0, _WORTH_A_THREAD
     _keeper = _finalizer = None
 
 
@@ -116,19 +117,20 @@ def _arrived(hold: _Hold) -> bool:
 
 def _sweep(gone: list[Any], thoroughly: bool = False) -> None:
     """Let go of what has arrived or was held for long enough.  Locked."""
-    global _looked, _next_look
+    global _looked, _next_look, _enough
     if not _ledger:
         return
     entries = _ledger.entries[0]
     now = time.monotonic()
     # What was sent first tends to arrive first.  Where it does not, as behind what is lost,
-    # all are looked at when some have arrived, but no more than a tenth of the time.
-    if thoroughly or (entries != _looked and now >= _next_look):
+    # all are looked at when some have arrived: a tenth of the time, and when it is much memory.
+    if thoroughly or (entries != _looked and (now >= _next_look or _bytes > _enough)):
         _looked = entries
         for hold in list(_holds.values()):
             if _arrived(hold) or hold.deadline <= now:
                 _let_go(hold, gone)
         _next_look = now + 10 * (time.monotonic() - now)
+        _enough = 2 * _bytes + _WORTH_A_THREAD
     while _holds:
         hold = next(iter(_holds.values()))
         if not (_arrived(hold) or hold.deadline <= now or _bytes > _LIMIT):
