@@ -23,6 +23,7 @@
 
 #define MIB	((size_t)1 << 20)
 #define RECORD	4096
+#define RECORDS	1000000
 #define FILES	10000
 #define FILE_SIZE	((size_t)64 << 10)
 
@@ -105,26 +106,31 @@ static uint64_t random_record(void)
 	return state % (size / RECORD);
 }
 
+/* Where the next one goes: from the start again, where there are more than there is room for. */
+static char *place(size_t number)
+{
+	return memory + number % (size / RECORD) * RECORD;
+}
+
 static void records_pread(void)
 {
-	for (size_t at = 0; at < size; at += RECORD)
-		if (pread(file, memory + at, RECORD, random_record() * RECORD) != RECORD)
+	for (size_t i = 0; i < RECORDS; i++)
+		if (pread(file, place(i), RECORD, random_record() * RECORD) != RECORD)
 			die("pread");
 }
 
 static void records_shmdev(void)
 {
-	unsigned int nr = size / RECORD;
-	struct shm_fill *reqs = calloc(nr, sizeof(*reqs));
+	struct shm_fill *reqs = calloc(RECORDS, sizeof(*reqs));
 
 	if (!reqs)
 		die("calloc");
-	for (unsigned int i = 0; i < nr; i++)
-		reqs[i] = (struct shm_fill){ .dst = memory + (size_t)i * RECORD, .len = RECORD,
-					     .fd = file, .offset = random_record() * RECORD };
-	if (shm_fill(reqs, nr))
+	for (size_t i = 0; i < RECORDS; i++)
+		reqs[i] = (struct shm_fill){ .dst = place(i), .len = RECORD, .fd = file,
+					     .offset = random_record() * RECORD };
+	if (shm_fill(reqs, RECORDS))
 		die("shm_fill");
-	for (unsigned int i = 0; i < nr; i++)
+	for (size_t i = 0; i < RECORDS; i++)
 		if (reqs[i].result != RECORD)
 			die("a record");
 	free(reqs);
