@@ -139,9 +139,9 @@ class Cold(ToolCase):
         return super().sample()
 
 
-def compare(report, title, cases, **options):
+def compare(report, title, cases, budget=4, **options):
     """A group, and the processor time of its cases."""
-    report.group(title, cases, budget=4, **options)
+    report.group(title, cases, budget=budget, **options)
     times = [f'{case.name} {seconds(statistics.median(d["cpu"] for d in case.details))}'
              for case in cases if getattr(case, 'details', None)]
     report.remark('processor time: ' + ', '.join(times))
@@ -192,7 +192,7 @@ def measure_all(report, directory, mib):
         Fio('fio io_uring', large, size, '--rw=randread', '--bs=4k', '--iodepth=64',
             '--norandommap', '--gtod_reduce=1', f'--io_size={4096 * 1_000_000}'),
         case('records', 'shmdev', 'shm_fill'),
-    ])
+    ], budget=20)
     compare(report, '10,000 files of 64 KiB, cached', [
         case('files', 'read', 'open, read, close'),
         case('files', 'shmdev', 'shmdev_path_fill'),
