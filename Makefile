@@ -5,6 +5,8 @@
 #		virtual machine, or with DEVICE=here in this kernel
 # make check	all tests; T=part of a name, or a pattern for it, runs some;
 #		KERNELS='6.1 6.12' are the virtual machines, as with KERNEL= below
+# make check-sanitizers	the library's tests with AddressSanitizer and UBSan, ThreadSanitizer,
+#		and Valgrind: check-asan, check-races, check-valgrind; T='names of programs'
 # make soak	tests of the raw interface SOAK=20 times as long; T= as above
 # make check-pythons	the tests of the binding with each of PYTHONS= (those of pyenv);
 #		check-debug: with a debug build of CPython; check-tsan: under ThreadSanitizer;

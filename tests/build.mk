@@ -80,7 +80,8 @@ KERNELS ?= 6.1 6.12
 # ago was not there when this one read its files.
 .PHONY: check
 check: packages
-	@tests/run --build $(O) --python $(PYTHON) --kernels '$(KERNELS)' --match '$(T)'
+	@tests/run --build $(O) --python $(PYTHON) --kernels '$(KERNELS)' --match '$(T)' \
+		--under '$(UNDER)'
 
 # --- make soak [T=name] [SOAK=20]: the same for long -----------------------------------
 
@@ -91,4 +92,4 @@ soak: packages
 	@tests/run --build $(O) --python $(PYTHON) --kernels '$(KERNELS)' --soak $(SOAK) \
 		--match '$(or $(T),kselftest)'
 
-include tests/pythons.mk tests/lint.mk tests/others/build.mk
+include tests/sanitizers.mk tests/pythons.mk tests/lint.mk tests/others/build.mk

@@ -106,6 +106,27 @@ bool is_all(const void *memory, size_t len, unsigned char value)
 	return !len || (bytes[0] == value && !memcmp(bytes, bytes + 1, len - 1));
 }
 
+void *peer_view(const struct shmdev_region *region, size_t offset, size_t len)
+{
+	char *seen = malloc(len);
+
+	CHECK(seen);
+	for (size_t at = 0; at < len;) {
+		ssize_t got = pread(shmdev_region_fd(region), seen + at, len - at, offset + at);
+
+		CHECK(got > 0);
+		at += got;
+	}
+	return seen;
+}
+
+int errno_without_room(void)
+{
+	CHECK(mmap(NULL, (size_t)1 << 50, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		   -1, 0) == MAP_FAILED);
+	return errno;
+}
+
 unsigned char pattern_at(uint32_t seed, uint64_t position)
 {
 	uint64_t x = (position / 8 + 1) * 0x9e3779b97f4a7c15ULL + seed * 0xd1b54a32d192ed03ULL;

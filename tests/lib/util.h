@@ -29,6 +29,15 @@ struct shmdev_info info_now(void);
 
 bool is_all(const void *memory, size_t len, unsigned char value);
 
+/*
+ * What a peer sees of @region, in memory of malloc(): its bytes are read by the descriptor,
+ * because those that are in no block are none that this process may read.
+ */
+void *peer_view(const struct shmdev_region *region, size_t offset, size_t len);
+
+/* What mmap(2) has for more than there can be: ENOMEM, or, of Valgrind, EINVAL. */
+int errno_without_room(void);
+
 /* A byte for each position of the stream @seed. */
 unsigned char pattern_at(uint32_t seed, uint64_t position);
 void pattern_write(void *memory, size_t len, uint32_t seed, uint64_t position);
