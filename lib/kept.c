@@ -12,7 +12,7 @@
 /* All of them together. */
 #define KEPT_MAX	(32 * MIB)
 
-/* A block is not to have this part of its region for nothing. */
+/* A block is not to have more of a region for nothing, if that is more than a page. */
 #define WASTE_PART	4
 
 static void kept_remove(struct arena **at)
@@ -61,7 +61,8 @@ static char *room_in(const struct arena *arena, size_t size, size_t align)
 	uintptr_t base = (uintptr_t)arena->base, at = (base + align - 1) & ~(uintptr_t)(align - 1);
 
 	if (at - base > arena->size || arena->size - (at - base) < size ||
-	    arena->size - size > arena->size / WASTE_PART)
+	    (arena->size - size > arena->size / WASTE_PART &&
+	     arena->size - size >= arena->granule))
 		return NULL;
 	return arena->base + (at - base);
 }

@@ -57,6 +57,13 @@ static void the_next_one_gets_it(void)
 	next = get_dirty(LARGE / 2);
 	CHECK(next != block);
 	shm_free(next);
+
+	/* But the same is, however much more its region is: of huge pages, nearly twice that. */
+	block = get_dirty(MIB + 1);
+	shm_free(laundered(block));
+	next = get_dirty(MIB + 1);
+	CHECK(next == block);
+	shm_free(next);
 }
 
 static void zero_is_zero(void)
