@@ -68,8 +68,10 @@ static const struct kernel_param_ops limit_mb_ops = {
 };
 
 module_param_cb(limit_mb, &limit_mb_ops, &limit_mb, 0644);
+__MODULE_PARM_TYPE(limit_mb, "uint");
 MODULE_PARM_DESC(limit_mb, "MiB that all regions together may have; CAP_IPC_LOCK overrides (default: half of memory)");
 module_param_cb(user_limit_mb, &limit_mb_ops, &user_limit_mb, 0644);
+__MODULE_PARM_TYPE(user_limit_mb, "uint");
 MODULE_PARM_DESC(user_limit_mb, "MiB that the regions of one user may have; CAP_IPC_LOCK overrides (default: half of memory)");
 
 /* --- counting -------------------------------------------------------------- */
