@@ -26,7 +26,7 @@ $(O)/kmod/$1/shmdev.ko: $(KMOD_SOURCES) $2/Module.symvers
 		ln -s $(CURDIR)/$$$$file $$(@D)/$$$$file || exit; \
 	done
 	@$$(MAKE) $$(KBUILD_$1)
-KBUILD_$1 := --no-print-directory -C $(realpath $2) M=$(CURDIR)/$(O)/kmod/$1 \
+KBUILD_$1 := --no-print-directory -C $(realpath $2) O= M=$(CURDIR)/$(O)/kmod/$1 \
 	CONFIG_DEBUG_INFO_BTF_MODULES= modules
 KMODS += $(O)/kmod/$1/shmdev.ko
 endef
