@@ -257,6 +257,9 @@ static int memory_zero_folio(struct folio *folio, loff_t start, loff_t end, u64 
 	    shmdev_pool_has(folio_nid(folio)) && memory_unmap_idle(folio))
 		new = shmdev_pool_take(folio_nid(folio));
 	if (new) {
+		/* The allocator does not look at tails: what is broken goes to nobody. */
+		if (shmdev_memory_broken(folio))
+			folio_get(folio);
 		memory_replace_folio(folio, new);
 		*exchanged += HPAGE_PMD_SIZE;
 		return 0;

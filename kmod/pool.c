@@ -305,6 +305,8 @@ static unsigned long pool_shrink_scan(struct shrinker *shrinker, struct shrink_c
 	unsigned long freed = 0;
 	struct folio *folio;
 
+	if (!node)	/* debugfs asks for any number below nr_node_ids */
+		return SHRINK_STOP;
 	refill_back_off(node);
 	while (freed < sc->nr_to_scan) {
 		folio = pool_get(node, 0);

@@ -169,9 +169,10 @@ static void refill_fill(struct pool_node *node, u64 *paced)
 		} else if (left) {
 			refill_sleep(node, false, left);
 		} else if (!refill_is_due(node, *paced)) {
+			s64 ns = refill_due(node, *paced) - ktime_get_ns();
+
 			refill_sleep(node, refill_is_due(node, *paced),
-				     nsecs_to_jiffies(refill_due(node, *paced) -
-						      ktime_get_ns()) + 1);
+				     nsecs_to_jiffies(max_t(s64, ns, 0)) + 1);
 		} else {
 			*paced = max(refill_due(node, *paced), ktime_get_ns() - REFILL_SLACK);
 			if (!refill_one(node))

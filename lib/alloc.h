@@ -438,6 +438,9 @@ struct arena *kept_take(size_t size, size_t align, const struct placement *place
 void kept_condemn(void);
 bool kept_drop(void);
 
+/* Whether @addr is in one that is kept.  Locked. */
+bool kept_has(const char *addr);
+
 void condemned_drop_gated(void);
 
 /* slab.c.  Locked. */

@@ -251,8 +251,10 @@ void *arena_alone(size_t size, size_t align, bool dirty, const struct placement 
 		arena = kept_take(size, align, placement, &block);
 	if (!arena)
 		arena = arena_make_aligned(size, align, placement, &block);
-	if (!arena)
+	if (!arena) {
+		block = NULL;	/* where one would have been */
 		goto leave;
+	}
 	pthread_mutex_lock(&heap.lock);
 	err = run_reserve(1);
 	if (!err)

@@ -450,6 +450,9 @@ static int receive(int sock, struct message *message, struct shmdev_region **reg
 		if (!err) {
 			err = attach_received(fd, message, region);
 			close(fd);
+			/* Of mmap, with RLIMIT_MEMLOCK: this message is gone. */
+			if (err == -EAGAIN)
+				err = -ENOMEM;
 		}
 		fork_gate_leave();
 	} while (err == -EAGAIN);	/* another thread has taken it */

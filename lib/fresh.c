@@ -65,7 +65,8 @@ static size_t file_write(const char *memory, const char *src, size_t len)
 	if (region) {
 		offset = memory - (const char *)shmdev_region_addr(region);
 		/* Beyond it write(2) kills.  A store does not. */
-		if (!getrlimit(RLIMIT_FSIZE, &limit) && offset + len <= limit.rlim_cur)
+		if (region_has_fd(region) &&
+		    !getrlimit(RLIMIT_FSIZE, &limit) && offset + len <= limit.rlim_cur)
 			put = pwrite(shmdev_region_fd(region), src, len, offset);
 		region_put(region);
 	}

@@ -572,8 +572,10 @@ bool heap_check_range(const void *addr, size_t len)
 		goto unlock;
 	}
 	arena = addrmap_find(&heap.arenas, from);
-	if (!arena)
+	if (!arena) {
+		good = !kept_has(from);
 		goto unlock;
+	}
 	/*
 	 * Not in a block.  Of our own arenas nothing else may be written to.  In one
 	 * of the parent's there may be blocks that only the parent knows.
@@ -605,7 +607,7 @@ bool heap_knows(const void *addr)
 	bool known;
 
 	pthread_mutex_lock(&heap.lock);
-	known = addrmap_find(&heap.arenas, addr);
+	known = addrmap_find(&heap.arenas, addr) || kept_has(addr);
 	pthread_mutex_unlock(&heap.lock);
 	return known;
 }

@@ -86,6 +86,14 @@ struct arena *kept_take(size_t size, size_t align, const struct placement *place
 	return arena;
 }
 
+bool kept_has(const char *addr)
+{
+	for (const struct arena *arena = heap.kept; arena; arena = arena->next)
+		if (addr >= arena->base && (size_t)(addr - arena->base) < arena->size)
+			return true;
+	return false;
+}
+
 void kept_condemn(void)
 {
 	while (heap.kept)

@@ -295,21 +295,31 @@ int region_export(struct shmdev_region *region, struct region_identity *identity
 	return 0;
 }
 
+bool region_has_fd(const struct shmdev_region *region)
+{
+	struct stat st;
+
+	return !fstat(region->backing.fd, &st) && st.st_dev == region->dev &&
+	       st.st_ino == region->ino;
+}
+
 struct shmdev_region *region_get_known(const struct region_identity *identity, bool readonly,
 				       bool attach)
 {
-	struct shmdev_region *region;
+	struct shmdev_region *region, *other = NULL;
 
 	pthread_mutex_lock(&table.lock);
 	region = table_find(identity, readonly);
 	/* The token tells it from one of the same inode number that is gone. */
 	if (region && memcmp(region->token, identity->token, TOKEN_SIZE)) {
-		__atomic_sub_fetch(&region->refs, 1, __ATOMIC_RELAXED);
+		other = region;
 		region = NULL;
 	}
 	if (region)
 		region->attached += attach;
 	pthread_mutex_unlock(&table.lock);
+	if (other)
+		region_put(other);
 	return region;
 }
 

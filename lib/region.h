@@ -32,6 +32,9 @@ struct region_identity {
 /* The region that @addr lies in, with a reference, or NULL. */
 struct shmdev_region *region_at(const void *addr);
 
+/* Whether its descriptor is still its, and not of what a program that closed it has opened since. */
+bool region_has_fd(const struct shmdev_region *region);
+
 /* Whether somebody has @region besides the heap, which has it, and the caller. */
 bool region_is_held(const struct shmdev_region *region);
 

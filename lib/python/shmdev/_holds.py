@@ -185,7 +185,11 @@ def _keep() -> None:
             seen = ledger.entries[0]
             _sweep(gone, thoroughly=True)
             if _bytes >= _WORTH_A_THREAD:
-                seconds = min(hold.deadline for hold in _holds.values()) - time.monotonic()
+                # What is held from now on may have to go before all of these.
+                seconds = min(
+                    min(hold.deadline for hold in _holds.values()) - time.monotonic(),
+                    max(_STAY_SECONDS, min(_sent_seconds, _pickled_seconds)),
+                )
             elif last == _serial:
                 _keeper = None
                 return

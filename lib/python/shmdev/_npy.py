@@ -541,7 +541,8 @@ def _replacing(path: Any, sync: bool) -> Iterator[int]:
             os.close(fd)
         os.replace(new, target)
     except BaseException:
-        os.unlink(new)
+        with contextlib.suppress(OSError):  # it may have its name already
+            os.unlink(new)
         raise
     if sync:
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

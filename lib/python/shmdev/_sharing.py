@@ -14,6 +14,7 @@ import ctypes
 import errno
 import os
 import sys
+import types
 import weakref
 from multiprocessing import context, reduction
 
@@ -25,6 +26,22 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def _frames() -> dict[int, types.CodeType]:
+    """What runs, by the ids of frames."""
+    frame = sys._getframe()
+    frames = {}
+    while frame.f_back is not None:
+        frame = frame.f_back
+        frames[id(frame)] = frame.f_code
+    return frames
+
+
+# This module is imported when something is first pickled.  If that is for multiprocessing, its
+# pickler has looked up the reducers that there are before ours is registered below.
+_SENDERS = (reduction.dump.__code__, reduction.ForkingPickler.dumps.__func__.__code__)
+_imported_by = next((id_ for id_, code in _frames().items() if code in _SENDERS), None)
+
+
 class Parcel:
     """A region on its way; there is one of it in a pickle."""
 
@@ -34,7 +51,7 @@ class Parcel:
         self.region = region
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._reduce(False)
+        return self._reduce(_imported_by in _frames())
 
     def _reduce(self, sent: bool) -> tuple[Any, ...]:
         region = self.region

@@ -21,6 +21,7 @@ New in version 0.1.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
@@ -69,11 +70,15 @@ def _cluster() -> tuple[set[str], set[str]]:
     schedulers, workers = set(), set()
     for worker in _instances(Worker):
         schedulers.add(worker.scheduler.address)
-        workers.add(worker.address)
+        with contextlib.suppress(ValueError):  # it has none yet
+            workers.add(worker.address)
     for client in _instances(Client):
         if client.scheduler is not None:
+            # What it calls itself is not what we call it, if it has other machines' workers.
+            identity = client._scheduler_identity
             schedulers.add(client.scheduler.address)
-            workers.update(client._scheduler_identity.get("workers", ()))
+            schedulers.add(identity.get("address", client.scheduler.address))
+            workers.update(identity.get("workers", ()))
     return schedulers, workers
 
 
