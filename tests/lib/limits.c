@@ -449,8 +449,9 @@ static void ready_within_a_memory_group(void *forced)
 	CHECK_EQ(shmdev_ready_wait(60000), 0);
 	CHECK(shmdev_region_create(36 * MIB, SHMDEV_REGION_COMMIT));
 	CHECK(shmdev_region_create(8 * MIB, SHMDEV_REGION_COMMIT));
+	/* There may be some again, of the last size, if the group has room. */
 	shmdev_ready_get(&info);
-	CHECK_EQ(info.bytes, 0);
+	CHECK(info.bytes < 16 * MIB);
 	shmdev_ready_stop();
 }
 

@@ -455,7 +455,7 @@ class Progress(Case):
             call(told)
         self.assertLess(time.monotonic() - begun, 5)
         self.assertEqual(memory_held(), held)
-        self.assertEqual(len(os.listdir("/proc/self/fd")), len(descriptors))
+        self.assertLessEqual(len(os.listdir("/proc/self/fd")), len(descriptors))
         del caught
 
     def test_interrupt(self):

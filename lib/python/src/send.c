@@ -138,19 +138,13 @@ static PyObject *ledger_enter(PyObject *Py_UNUSED(module), PyObject *args)
 	unsigned long long serial;
 	struct ledger *ledger;
 	Py_ssize_t at, slot;
-	uint64_t was;
 	Py_buffer view;
 
 	if (!PyArg_ParseTuple(args, "w*nnK:ledger_enter", &view, &at, &slot, &serial))
 		return NULL;
 	ledger = ledger_of(&view, at, slot);
 	if (ledger) {
-		/* A slot is used again: who comes late does not hide who came after. */
-		was = __atomic_load_n(&ledger->slots[slot], __ATOMIC_RELAXED);
-		while (was < serial &&
-		       !__atomic_compare_exchange_n(&ledger->slots[slot], &was, serial, false,
-						    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-			;
+		__atomic_store_n(&ledger->slots[slot], serial, __ATOMIC_RELEASE);
 		__atomic_add_fetch(&ledger->entries, 1, __ATOMIC_RELEASE);
 		syscall(SYS_futex, &ledger->entries, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	}
