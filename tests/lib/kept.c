@@ -198,7 +198,26 @@ static void it_goes_before_memory_is_out(void)
 	}
 }
 
+/* Memory of another kind that cannot be had is ENOMEM, and nothing that is kept. */
+static void it_is_not_of_another_kind(void)
+{
+	struct shmdev_block_options options = {
+		.flags = SHMDEV_BLOCK_NOZERO | SHMDEV_BLOCK_HUGE,
+	};
+	char *block;
+
+	need_kept();
+	/* No huge pages are sure with these backends. */
+	shm_free(get_dirty(LARGE));
+	CHECK_FAILS(shmdev_block_alloc_with(LARGE, &options), ENOMEM);
+	/* And what was kept is no region any more to whoever has the address still. */
+	block = get_dirty(LARGE);
+	shm_free(laundered(block));
+	CHECK_FAILS(shmdev_region_of(block, NULL), ENOENT);
+}
+
 TAP_MAIN(TAP_TEST(the_next_one_gets_it),
+	 TAP_TEST(it_is_not_of_another_kind),
 	 TAP_TEST(zero_is_zero),
 	 TAP_TEST(alignment_is_kept),
 	 TAP_TEST(what_others_know_is_not),

@@ -156,6 +156,14 @@ class Holds(Base):
             self.assertRaises(ValueError, shmdev.set_hold, wrong)
             self.assertRaises(ValueError, shmdev.set_hold, 1, wrong)
 
+    def test_the_first_is_sent_too(self):
+        """The pickler was there before what registers with it."""
+        done = interpreter("import shmdev; from multiprocessing.reduction import ForkingPickler\n"
+                           "a = shmdev.RawArray('b', 10)\n"
+                           "ForkingPickler.dumps(a)\n"
+                           "print([h.sent for h in shmdev._holds._holds.values()])")
+        self.assertEqual((done.stdout, done.stderr), (b"[True]\n", b""))
+
     def test_not_more_than_a_share_of_the_machine(self):
         before, _holds._LIMIT = _holds._LIMIT, 10 * LARGE
         try:
