@@ -786,6 +786,11 @@ void *shmdev_block_alloc_aligned(size_t align, size_t size)
 {
 	const struct shmdev_block_options options = { .align = align };
 
+	/* In options it is whatever alignment a block has. */
+	if (!align) {
+		errno = EINVAL;
+		return NULL;
+	}
 	return shmdev_block_alloc_with(size, &options);
 }
 
