@@ -140,7 +140,11 @@ class Holds(Base):
 
     def test_times(self):
         with hold_times(sent=600, pickled=0.05):
-            kept, lost = send_form(RawArray("b", LARGE)), pickle.dumps(RawArray("b", LARGE))
+            one, other = RawArray("b", LARGE), RawArray("b", LARGE)
+            if one.region is other.region:
+                self.skipTest("huge pages: both are in one region, which stays with one of them")
+            kept, lost = send_form(one), pickle.dumps(other)
+            del one, other
             gc.collect()
             self.assertTrue(eventually(lambda: _holds.held() < 2 * LARGE))
             with self.assertRaisesRegex(FileNotFoundError, "the shared memory is gone"):
