@@ -508,6 +508,7 @@ bool ready_yield(enum shmdev_backend backend)
 		change_wait(0);
 	}
 	if (any) {
+		ready.settled = false;
 		ready.err = -ENOMEM;
 		ready.retry = milliseconds() + BACKOFF;
 	}
