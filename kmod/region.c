@@ -25,6 +25,7 @@
 #include <uapi/linux/shmdev.h>
 
 #include "compat/fs.h"
+#include "compat/mm.h"
 #include "debugfs.h"
 #include "limit.h"
 #include "memory.h"

@@ -28,6 +28,14 @@ static inline void replace_page_cache_folio(struct folio *old, struct folio *new
 #endif
 
 /*
+ * MAX_PAGECACHE_ORDER, what the page cache takes, is of 6.6 and of the late releases of 6.1.
+ * Before, it took what has a page table.
+ */
+#ifndef MAX_PAGECACHE_ORDER
+#define MAX_PAGECACHE_ORDER	HPAGE_PMD_ORDER
+#endif
+
+/*
  * Whether memory failure has had to do with node @nid since boot, or may have.
  * 18f41fa616ee ("mm: memory-failure: Add memory failure stats to sysfs"), 6.3, counts.
  */
