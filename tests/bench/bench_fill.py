@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 """Files into shared memory and back, beside what one would do without.
 
-BENCH_MIB is the size of the large file, 1024 if it is not set.
+BENCH_MIB is the size of the large file, 1024 if it is not set; with less there are fewer
+small files and records, too.  What comes last is all of it in two tables: the part that the
+library takes of the time, and of the processor time, of each other way.
 """
 
 import contextlib
@@ -21,9 +23,17 @@ import time
 import numpy
 import shmdev
 
-from harness import Case, Report, Tool, ToolCase, Unavailable, seconds
+from harness import Case, Report, Setting, Tool, ToolCase, Unavailable, seconds
 
 MIB = 256
+BUDGET = 3.0    # seconds for all samples of a case
+NR_HUGEPAGES = '/proc/sys/vm/nr_hugepages'
+SHMEM_THP = '/sys/kernel/mm/transparent_hugepage/shmem_enabled'
+SHM = '/dev/shm/shmdev-bench'
+
+# The columns of the last tables.
+READ, PREADV, MMAP, FIO, CP, NUMPY, MEMCPY, COPY = COLUMNS = (
+    'read', 'preadv', 'mmap', 'fio', 'cp', 'numpy', 'memcpy', 'copy')
 
 
 def measure(report, mib=MIB):
@@ -80,15 +90,32 @@ def output_of(command):
     return done.stdout
 
 
-class Fio:
-    """fio's io_uring engine on the large file: seconds for as many bytes as it has."""
+class Function(Case):
+    """A function, and the processor time that it takes."""
 
-    def __init__(self, name, path, size, *options, note='its own few buffers'):
+    def __init__(self, name, run, note=''):
+        super().__init__(name, run, note=note)
+        self.details = []
+
+    def warm_up(self):
+        elapsed = self.sample()
+        self.details.clear()
+        return elapsed
+
+    def sample(self):
+        start = time.process_time()
+        elapsed = super().sample()
+        self.details.append({'seconds': elapsed, 'cpu': time.process_time() - start})
+        return elapsed
+
+
+class Fio:
+    """fio's io_uring engine: seconds for all that it is to read."""
+
+    def __init__(self, name, *options, note='its own few buffers'):
         self.name, self.note, self.details = name, note, []
-        self.size = size
-        self.command = ['fio', '--name=bench', '--ioengine=io_uring', f'--filename={path}',
-                        f'--size={size}', '--output-format=json', '--thread', '--invalidate=0',
-                        *options]
+        self.command = ['fio', '--name=bench', '--ioengine=io_uring', '--output-format=json',
+                        '--thread', '--invalidate=0', *options]
 
     def warm_up(self):
         elapsed = self.sample()
@@ -100,7 +127,8 @@ class Fio:
             raise Unavailable('fio is not installed')
         said = output_of(self.command)
         jobs = json.loads(said[said.index('{'):])['jobs']
-        elapsed = max(job['read']['runtime'] for job in jobs) / 1e3
+        # In whole milliseconds; what is quicker is told by the bytes of each second.
+        elapsed = max(job['read']['io_bytes'] / max(job['read']['bw_bytes'], 1) for job in jobs)
         cpu = sum((job['usr_cpu'] + job['sys_cpu']) / 100 * job['job_runtime'] / 1e3
                   for job in jobs)
         self.details.append({'seconds': elapsed, 'cpu': cpu})
@@ -114,20 +142,41 @@ class Program:
         self.name, self.command, self.note, self.details = name, command, note, []
 
     def warm_up(self):
-        return self.sample()
+        elapsed = self.sample()
+        self.details.clear()
+        return elapsed
 
     def sample(self):
+        self.clean()
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         output_of(self.command)
         elapsed = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.details.append({'seconds': elapsed, 'cpu': after.ru_utime + after.ru_stime -
                              before.ru_utime - before.ru_stime})
+        self.clean()
         return elapsed
 
+    @staticmethod
+    def clean():
+        """New memory each time, and none of it left."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.isdir(SHM):
+                shutil.rmtree(SHM)
+            else:
+                os.unlink(SHM)
 
-class Cold(ToolCase):
-    """With nothing in the page cache to begin with."""
+
+class Cold:
+    """Another case with nothing in the page cache to begin with."""
+
+    def __init__(self, case):
+        self.case, self.name, self.note, self.details = case, case.name, case.note, case.details
+
+    def warm_up(self):
+        elapsed = self.sample()
+        self.details.clear()
+        return elapsed
 
     def sample(self):
         os.sync()
@@ -136,18 +185,43 @@ class Cold(ToolCase):
                 file.write('3')
         except OSError as error:
             raise Unavailable(f'drop_caches: {error.strerror}') from None
-        return super().sample()
+        return self.case.sample()
 
 
-def compare(report, title, cases, budget=4, **options):
-    """A group, and the processor time of its cases."""
-    report.group(title, cases, budget=budget, **options)
-    times = [f'{case.name} {seconds(statistics.median(d["cpu"] for d in case.details))}'
-             for case in cases if getattr(case, 'details', None)]
-    report.remark('processor time: ' + ', '.join(times))
+class Jobs:
+    """Measures jobs, and puts together what came of them."""
+
+    def __init__(self, report):
+        self.report, self.times, self.cpu = report, {}, {}
+
+    def measure(self, row, title, cases, **options):
+        """@cases: what is in a column of the tables, None for what is not, 'ours'."""
+        report, group = self.report, [case for _, case in cases]
+        results = report.group(title, group, **{'budget': BUDGET, **options})
+        spent = {case.name: statistics.median(detail['cpu'] for detail in case.details)
+                 for case in group if case.details}
+        report.remark('processor time: ' + ', '.join(
+            f'{name} {seconds(cpu)}' for name, cpu in spent.items()))
+        ours = next(case.name for column, case in cases if column == 'ours')
+        if ours not in results:
+            return
+        medians = {name: result.median for name, result in results.items()}
+        for table, of in ((self.times, medians), (self.cpu, spent)):
+            # There may be several of a column: the best counts.
+            best = {}
+            for column, case in cases:
+                if of.get(case.name):
+                    best[column] = min(best.get(column, of[case.name]), of[case.name])
+            table[row] = [of[ours] / best[column] if column in best else None
+                          for column in COLUMNS]
+
+    def tables(self):
+        self.report.table('Part that the library takes of the time of (less is better)',
+                          COLUMNS, self.times)
+        self.report.table('Part that it takes of the processor time of', COLUMNS, self.cpu)
 
 
-def make_files(directory, mib):
+def make_files(directory, mib, files):
     """What the tool wants to have there."""
     block = random.Random(1).randbytes(1 << 20)
     with open(f'{directory}/large', 'wb') as file:
@@ -155,77 +229,173 @@ def make_files(directory, mib):
             file.write(block)
         os.fsync(file.fileno())
     os.mkdir(f'{directory}/many')
-    for number in range(10_000):
+    for number in range(files):
         with open(f'{directory}/many/{number}', 'wb') as file:
             file.write(block[:65536])
 
 
+def measure_large(jobs, tool, large, mib):
+    """All of one file, from the page cache, past it, and from a pipe."""
+    size, half = f'--size={mib << 20}', f'--size={mib << 19}'
+    file = f'--filename={large}'
+    jobs.measure('cached', f'{mib} MiB file, cached, into shared memory in use', [
+        (READ, tool('cached read', 'pread, 1 MiB each')),
+        (PREADV, tool('cached whole', 'preadv, all at once')),
+        (MMAP, tool('cached mmap', 'mmap + memcpy')),
+        (FIO, Fio('fio io_uring', file, size, '--rw=read', '--bs=512k', '--iodepth=16')),
+        (FIO, Fio('fio io_uring, 2 jobs', file, half, '--offset_increment=50%', '--numjobs=2',
+                  '--rw=read', '--bs=512k', '--iodepth=16')),
+        (CP, Program('cp to /dev/shm', 'cp', large, SHM, note='new memory')),
+        (NUMPY, Function('numpy.fromfile', lambda: numpy.fromfile(large, numpy.uint8),
+                         note='new memory, private')),
+        ('ours', tool('cached shmdev', 'shm_fill')),
+        (MEMCPY, tool('copy memcpy', 'memcpy', 'as many bytes: the limit of one processor')),
+        (COPY, tool('copy shmdev', 'shmdev_copy', 'the limit')),
+    ])
+    jobs.measure('O_DIRECT', f'{mib} MiB file, O_DIRECT', [
+        (READ, tool('direct read', 'pread, 1 MiB each')),
+        (PREADV, tool('direct whole', 'preadv, all at once')),
+        (FIO, Fio('fio io_uring', file, size, '--rw=read', '--bs=512k', '--iodepth=32',
+                  '--direct=1')),
+        (FIO, Fio('fio io_uring, fixed', file, size, '--rw=read', '--bs=512k', '--iodepth=32',
+                  '--direct=1', '--fixedbufs=1', '--registerfiles=1')),
+        (CP, Program('dd to /dev/shm', 'dd', f'if={large}', f'of={SHM}', 'bs=1M',
+                     'iflag=direct', note='new memory')),
+        ('ours', tool('direct shmdev', 'shm_fill')),
+    ])
+    jobs.measure('pipe', f'{mib} MiB from a pipe', [
+        (READ, tool('pipe read', 'read')),
+        (CP, Program('cat to /dev/shm', 'sh', '-c', f'cat {large} | cat > {SHM}',
+                     note='new memory')),
+        ('ours', tool('pipe shmdev', 'shm_fill')),
+    ])
+
+
+def measure_records(jobs, tool, large, records):
+    array = numpy.memmap(large, numpy.uint8, 'r').reshape(-1, 4096)
+    chosen = numpy.random.default_rng(1).integers(0, len(array), min(records, len(array)))
+    rounds = [chosen] * (records // len(chosen)) + [chosen[:records % len(chosen)]]
+
+    def take():
+        for part in rounds:
+            array.take(part, axis=0)
+
+    jobs.measure('records', f'{records:,} records of 4 KiB, cached, at random', [
+        (READ, tool('records pread', 'pread')),
+        (MMAP, tool('records mmap', 'mmap + memcpy')),
+        (FIO, Fio('fio io_uring', f'--filename={large}', f'--size={array.size}', '--rw=randread',
+                  '--bs=4k', '--iodepth=64', '--norandommap', '--gtod_reduce=1',
+                  f'--io_size={4096 * records}')),
+        (NUMPY, Function('numpy.memmap, take', take, note='new memory, private')),
+        ('ours', tool('records shmdev', 'shm_fill')),
+    ], budget=8)
+
+
+def measure_files(jobs, tool, many, files):
+    def numpy_files():
+        for number in range(files):
+            numpy.fromfile(f'{many}/{number}', numpy.uint8)
+
+    def cases():
+        return [
+            (READ, tool('files read', 'open, read, close')),
+            (MMAP, tool('files mmap', 'open, mmap + memcpy, close')),
+            (FIO, Fio('fio io_uring', f'--directory={many}', '--filename_format=$filenum',
+                      f'--nrfiles={files}', '--filesize=64k', f'--size={files << 16}',
+                      '--openfiles=64', '--file_service_type=sequential', '--rw=read',
+                      '--bs=64k', '--iodepth=32')),
+            (CP, Program('cp -r to /dev/shm', 'cp', '-r', many, SHM, note='new memory')),
+            (NUMPY, Function('numpy.fromfile', numpy_files, note='new memory, private')),
+            ('ours', tool('files shmdev', 'shmdev_path_fill')),
+        ]
+
+    # What is copied for less than that cannot be opened, too.
+    limits = [
+        (None, tool('bytes pread', 'pread of one file', 'as many bytes: nothing to open')),
+        (None, tool('bytes shmdev', 'shm_fill of one file', 'the same')),
+        (MEMCPY, tool('bytes memcpy', 'memcpy', 'as many bytes: the limit of one processor')),
+    ]
+    jobs.measure('files', f'{files:,} files of 64 KiB, cached', cases() + limits)
+    jobs.measure('files, cold', f'{files:,} files of 64 KiB, cold',
+                 [(column, Cold(case)) for column, case in cases()])
+
+
+def measure_new(jobs, tool, start, mib):
+    """From nothing to shared memory with a file in it."""
+    cases = [(READ, tool('new memfd', 'open + memfd + read'))]
+    tools = []
+    for backend in ('memfd', 'thp', 'hugetlb', 'device'):
+        # One each: what has ready memory would give it to the other way, too.
+        for way, told in (('shmdev', ''), ('ready', ', ready')):
+            if (backend, way) == ('device', 'shmdev'):
+                continue
+            tools.append(start({'SHMDEV_BACKEND': backend}))
+            cases.append((None, ToolCase(f'shm_alloc + shm_fill, {backend}{told}', tools[-1],
+                                         f'new {way}')))
+    with Setting(NR_HUGEPAGES, str(mib // 2 * 2 + 32)), Setting(SHMEM_THP, 'advise'):
+        # The best backend that there is, as a program would get it.
+        ready = [case for _, case in cases if case.line == 'new ready']
+        best = None
+        for case in reversed(ready):
+            with contextlib.suppress(Unavailable):
+                case.warm_up()
+                best = case
+                break
+        jobs.measure('new', f'{mib} MiB file, cached, into new shared memory, and given back',
+                     [('ours' if case is best else column, case) for column, case in cases])
+        for one in tools:
+            one.close()
+    jobs.report.remark('ready: zeroed before, and that is not in these numbers')
+
+
+def measure_memory(report, tool, mib):
+    for job, title, ways in (
+            ('copy', 'copied', (('memcpy', 'memcpy'), ('shmdev', 'shmdev_copy'))),
+            ('newcopy', 'copied into new shared memory',
+             (('memcpy', 'memcpy'), ('shmdev', 'shmdev_copy'))),
+            ('set', 'of a pattern', (('memset', 'memset'), ('shmdev', 'shmdev_set'))),
+            ('newset', 'of a pattern in new shared memory',
+             (('memset', 'memset'), ('shmdev', 'shmdev_set')))):
+        report.group(f'{mib} MiB {title}', [tool(f'{job} {way}', name) for way, name in ways],
+                     budget=BUDGET)
+
+
 def measure_all(report, directory, mib):
     """Every job beside the ways one has without the library."""
-    make_files(directory, mib)
-    tool = Tool(['build/tests/bench/fill', directory])
-    large, size = f'{directory}/large', mib << 20
+    files, records = min(10_000, 10 * mib), min(1_000_000, 1000 * mib)
+    make_files(directory, mib, files)
 
-    def case(job, way, name, note='', kind=ToolCase):
-        return kind(name, tool, f'{job} {way}', note)
+    def start(env=None):
+        return Tool(['build/tests/bench/fill', directory, str(files), str(records)], env)
 
-    compare(report, f'{mib} MiB file, cached, into shared memory in use', [
-        case('cached', 'read', 'pread, 1 MiB each'),
-        case('cached', 'whole', 'preadv, all at once'),
-        case('cached', 'mmap', 'mmap + memcpy'),
-        Fio('fio io_uring', large, size, '--rw=read', '--bs=512k', '--iodepth=16'),
-        Case('numpy.fromfile', lambda: numpy.fromfile(large, numpy.uint8), note='private'),
-        Program('cp to /dev/shm', 'cp', large, '/dev/shm/shmdev-bench'),
-        case('cached', 'shmdev', 'shm_fill'),
-        case('copy', 'memcpy', 'memcpy', note='the limit of one processor'),
-        case('copy', 'shmdev', 'shmdev_copy', note='the limit'),
+    process = start()
+
+    def tool(line, name, note=''):
+        return ToolCase(name, process, line, note)
+
+    jobs, large = Jobs(report), f'{directory}/large'
+    measure_large(jobs, tool, large, mib)
+    measure_records(jobs, tool, large, records)
+    measure_files(jobs, tool, f'{directory}/many', files)
+    jobs.measure('drain', f'{mib} MiB into a file, in the page cache, that is there', [
+        (READ, tool('drain write', 'pwrite, 1 MiB each')),
+        ('ours', tool('drain shmdev', 'shm_drain')),
     ])
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink('/dev/shm/shmdev-bench')
-    compare(report, f'{mib} MiB file, O_DIRECT', [
-        case('direct', 'read', 'pread, 1 MiB each'),
-        Fio('fio io_uring', large, size, '--rw=read', '--bs=512k', '--iodepth=32', '--direct=1'),
-        case('direct', 'shmdev', 'shm_fill'),
-    ])
-    compare(report, '1,000,000 records of 4 KiB, cached, at random', [
-        case('records', 'pread', 'pread'),
-        Fio('fio io_uring', large, size, '--rw=randread', '--bs=4k', '--iodepth=64',
-            '--norandommap', '--gtod_reduce=1', f'--io_size={4096 * 1_000_000}'),
-        case('records', 'shmdev', 'shm_fill'),
-    ], budget=20)
-    compare(report, '10,000 files of 64 KiB, cached', [
-        case('files', 'read', 'open, read, close'),
-        case('files', 'shmdev', 'shmdev_path_fill'),
-    ])
-    compare(report, '10,000 files of 64 KiB, cold', [
-        case('files', 'read', 'open, read, close', kind=Cold),
-        case('files', 'shmdev', 'shmdev_path_fill', kind=Cold),
-    ])
-    compare(report, f'{mib} MiB from a pipe', [
-        case('pipe', 'read', 'read'),
-        case('pipe', 'shmdev', 'shm_fill'),
-    ])
-    compare(report, f'{mib} MiB file, cached, into new shared memory, and given back', [
-        case('new', 'memfd', 'open + memfd + read'),
-        case('new', 'shmdev', 'open + shm_alloc + shm_fill'),
-    ])
-    compare(report, f'{mib} MiB into a file, in the page cache, that is there', [
-        case('drain', 'write', 'pwrite, 1 MiB each'),
-        case('drain', 'shmdev', 'shm_drain'),
-    ])
-    compare(report, f'{mib} MiB of memory', [
-        case('set', 'memset', 'memset'),
-        case('set', 'shmdev', 'shmdev_set'),
-    ])
-    tool.close()
+    measure_memory(report, tool, mib)
+    process.close()
+    process = start()
+    measure_new(jobs, tool, start, mib)
+    process.close()
+    jobs.tables()
 
 
 def main():
+    mib = int(os.environ.get('BENCH_MIB', '1024'))
     info = shmdev.info()
     report = Report('Fills', backend=info.backend, engine=info.fill_engine)
-    measure(report)
-    with tempfile.TemporaryDirectory() as directory:
-        measure_all(report, directory, int(os.environ.get('BENCH_MIB', '1024')))
+    measure(report, min(mib, MIB))
+    with tempfile.TemporaryDirectory(dir='/var/tmp') as directory:
+        measure_all(report, directory, mib)
     return report
 
 

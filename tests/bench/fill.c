@@ -2,9 +2,10 @@
 /*
  * Files to memory and back, in the ways one has: a tool of tests/bench/bench_fill.py.
  *
- * Its argument is a directory with the file "large" and, in "many", files "0" to "9999" of
- * 64 KiB.  Reads lines "<job> <way>" and answers each with the time of one run, and the
- * processor time of it.
+ * Its arguments are a directory with the file "large" and, in "many", files "0" and so on of
+ * 64 KiB; how many these are; and how many records of 4 KiB are to be read of the large one.
+ * Reads lines "<job> <way>" and answers each with the time of one run, and the processor
+ * time of it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -21,13 +22,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tool.h"
+
 #define MIB	((size_t)1 << 20)
 #define RECORD	4096
-#define RECORDS	1000000
-#define FILES	10000
 #define FILE_SIZE	((size_t)64 << 10)
 
-static size_t size;		/* of the large file, and of the memory */
+static size_t size;		/* of the large file */
+static size_t room;		/* of the memory: for that or for all the files */
+static size_t nr_files, nr_records;
 static int file, direct, out;
 static char *memory, *source;	/* shared and in use; private, with data */
 static char (*names)[32];
@@ -69,12 +72,19 @@ static void cached_whole(void)
 	read_pieces(file, memory, size, size);
 }
 
-static void cached_mmap(void)
+static void *file_map(int fd, size_t len)
 {
-	void *mapped = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);
+	void *mapped = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
 
 	if (mapped == MAP_FAILED)
 		die("mmap");
+	return mapped;
+}
+
+static void cached_mmap(void)
+{
+	void *mapped = file_map(file, size);
+
 	memcpy(memory, mapped, size);
 	munmap(mapped, size);
 }
@@ -87,6 +97,11 @@ static void cached_shmdev(void)
 static void direct_read(void)
 {
 	read_pieces(direct, memory, size, MIB);
+}
+
+static void direct_whole(void)
+{
+	read_pieces(direct, memory, size, size);
 }
 
 static void direct_shmdev(void)
@@ -114,23 +129,32 @@ static char *place(size_t number)
 
 static void records_pread(void)
 {
-	for (size_t i = 0; i < RECORDS; i++)
+	for (size_t i = 0; i < nr_records; i++)
 		if (pread(file, place(i), RECORD, random_record() * RECORD) != RECORD)
 			die("pread");
 }
 
+static void records_mmap(void)
+{
+	const char *mapped = file_map(file, size);
+
+	for (size_t i = 0; i < nr_records; i++)
+		memcpy(place(i), mapped + random_record() * RECORD, RECORD);
+	munmap((void *)mapped, size);
+}
+
 static void records_shmdev(void)
 {
-	struct shm_fill *reqs = calloc(RECORDS, sizeof(*reqs));
+	struct shm_fill *reqs = calloc(nr_records, sizeof(*reqs));
 
 	if (!reqs)
 		die("calloc");
-	for (size_t i = 0; i < RECORDS; i++)
+	for (size_t i = 0; i < nr_records; i++)
 		reqs[i] = (struct shm_fill){ .dst = place(i), .len = RECORD, .fd = file,
 					     .offset = random_record() * RECORD };
-	if (shm_fill(reqs, RECORDS))
+	if (shm_fill(reqs, nr_records))
 		die("shm_fill");
-	for (size_t i = 0; i < RECORDS; i++)
+	for (size_t i = 0; i < nr_records; i++)
 		if (reqs[i].result != RECORD)
 			die("a record");
 	free(reqs);
@@ -138,7 +162,7 @@ static void records_shmdev(void)
 
 static void files_read_to(char *to)
 {
-	for (int i = 0; i < FILES; i++) {
+	for (size_t i = 0; i < nr_files; i++) {
 		int fd = open(names[i], O_RDONLY | O_CLOEXEC);
 
 		if (fd < 0 || read(fd, to + i * FILE_SIZE, FILE_SIZE) != FILE_SIZE)
@@ -147,18 +171,33 @@ static void files_read_to(char *to)
 	}
 }
 
+static void files_mmap(void)
+{
+	for (size_t i = 0; i < nr_files; i++) {
+		int fd = open(names[i], O_RDONLY | O_CLOEXEC);
+		void *mapped;
+
+		if (fd < 0)
+			die(names[i]);
+		mapped = file_map(fd, FILE_SIZE);
+		memcpy(memory + i * FILE_SIZE, mapped, FILE_SIZE);
+		munmap(mapped, FILE_SIZE);
+		close(fd);
+	}
+}
+
 static void files_shmdev_to(char *to)
 {
-	struct shmdev_path *reqs = calloc(FILES, sizeof(*reqs));
+	struct shmdev_path *reqs = calloc(nr_files, sizeof(*reqs));
 
 	if (!reqs)
 		die("calloc");
-	for (int i = 0; i < FILES; i++)
+	for (size_t i = 0; i < nr_files; i++)
 		reqs[i] = (struct shmdev_path){ .dst = to + i * FILE_SIZE, .len = FILE_SIZE,
 						.path = names[i], .dirfd = AT_FDCWD };
-	if (shmdev_path_fill(reqs, FILES))
+	if (shmdev_path_fill(reqs, nr_files))
 		die("shmdev_path_fill");
-	for (int i = 0; i < FILES; i++)
+	for (size_t i = 0; i < nr_files; i++)
 		if (reqs[i].result != FILE_SIZE || reqs[i].size != FILE_SIZE)
 			die(names[i]);
 	free(reqs);
@@ -172,6 +211,45 @@ static void files_read(void)
 static void files_shmdev(void)
 {
 	files_shmdev_to(memory);
+}
+
+/*
+ * As many bytes as all the files have, in as many reads, and of one file that is open: what is
+ * left when nothing is opened and closed.
+ */
+static int64_t part(size_t i)
+{
+	return i % (size / FILE_SIZE) * FILE_SIZE;
+}
+
+static void bytes_pread(void)
+{
+	for (size_t i = 0; i < nr_files; i++)
+		if (pread(file, memory + i * FILE_SIZE, FILE_SIZE, part(i)) != FILE_SIZE)
+			die("pread");
+}
+
+static void bytes_shmdev(void)
+{
+	struct shm_fill *reqs = calloc(nr_files, sizeof(*reqs));
+
+	if (!reqs)
+		die("calloc");
+	for (size_t i = 0; i < nr_files; i++)
+		reqs[i] = (struct shm_fill){ .dst = memory + i * FILE_SIZE, .len = FILE_SIZE,
+					     .fd = file, .offset = part(i) };
+	if (shm_fill(reqs, nr_files))
+		die("shm_fill");
+	for (size_t i = 0; i < nr_files; i++)
+		if (reqs[i].result != FILE_SIZE)
+			die("a part");
+	free(reqs);
+}
+
+static void bytes_memcpy(void)
+{
+	for (size_t i = 0; i < nr_files; i++)
+		memcpy(memory + i * FILE_SIZE, source + part(i), FILE_SIZE);
 }
 
 static void *feed(void *argument)
@@ -221,12 +299,21 @@ static void pipe_shmdev(void)
 
 /* --- Into new memory --------------------------------------------------------------- */
 
+static int open_large(void)
+{
+	int fd = open("large", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		die("large");
+	return fd;
+}
+
 static void new_memfd(void)
 {
-	int fd = open("large", O_RDONLY | O_CLOEXEC), memfd = memfd_create("bench", MFD_CLOEXEC);
+	int fd = open_large(), memfd = memfd_create("bench", MFD_CLOEXEC);
 	char *mapped;
 
-	if (fd < 0 || memfd < 0 || ftruncate(memfd, size))
+	if (memfd < 0 || ftruncate(memfd, size))
 		die("memfd");
 	mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (mapped == MAP_FAILED)
@@ -239,10 +326,10 @@ static void new_memfd(void)
 
 static void new_shmdev(void)
 {
-	int fd = open("large", O_RDONLY | O_CLOEXEC);
+	int fd = open_large();
 	void *block = shm_alloc(size);
 
-	if (fd < 0 || !block)
+	if (!block)
 		die("shm_alloc");
 	fill(fd, block, size, 0);
 	shm_free(block);
@@ -252,7 +339,7 @@ static void new_shmdev(void)
 /* Memory that is given back each time: what it costs to write to it first. */
 static void into_new(void *(*put)(void *to))
 {
-	void *block = shm_alloc(size);
+	void *block = shm_alloc(room);
 
 	if (!block)
 		die("shm_alloc");
@@ -371,11 +458,16 @@ static const struct way {
 } ways[] = {
 	{ "cached read", cached_read },		{ "cached whole", cached_whole },
 	{ "cached mmap", cached_mmap },		{ "cached shmdev", cached_shmdev },
-	{ "direct read", direct_read },		{ "direct shmdev", direct_shmdev },
-	{ "records pread", records_pread },	{ "records shmdev", records_shmdev },
-	{ "files read", files_read },		{ "files shmdev", files_shmdev },
+	{ "direct read", direct_read },		{ "direct whole", direct_whole },
+	{ "direct shmdev", direct_shmdev },
+	{ "records pread", records_pread },	{ "records mmap", records_mmap },
+	{ "records shmdev", records_shmdev },
+	{ "files read", files_read },		{ "files mmap", files_mmap },
+	{ "files shmdev", files_shmdev },	{ "bytes pread", bytes_pread },
+	{ "bytes shmdev", bytes_shmdev },	{ "bytes memcpy", bytes_memcpy },
 	{ "pipe read", pipe_read },		{ "pipe shmdev", pipe_shmdev },
 	{ "new memfd", new_memfd },		{ "new shmdev", new_shmdev },
+	{ "new ready", new_shmdev },
 	{ "drain write", drain_write },		{ "drain shmdev", drain_shmdev },
 	{ "copy memcpy", copy_memcpy },		{ "copy shmdev", copy_shmdev },
 	{ "set memset", set_memset },		{ "set shmdev", set_shmdev },
@@ -397,23 +489,60 @@ static double cpu_now(void)
 	return seconds_of(&usage.ru_utime) + seconds_of(&usage.ru_stime);
 }
 
-static double now(void)
+/* What only brings its own has no need of it. */
+static void prepare_memory(void)
 {
-	struct timespec ts;
+	struct shmdev_region *shared;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
+	if (memory)
+		return;
+	shared = shmdev_region_create(room, 0);
+	source = malloc(size);
+	if (!shared || !source)
+		die("memory");
+	memory = shmdev_region_addr(shared);
+	memset(memory, 1, room);
+	for (size_t at = 0; at < size; at++)
+		source[at] = at * 7 >> 3;
+}
+
+/* What is not measured of a run.  0, or -errno: that backend is not to be had. */
+static int make_ready(const char *line)
+{
+	struct shmdev_ready_options options = { .limit = size + size / 8 + 2 * MIB, .size = size };
+	struct shmdev_info info;
+	int err;
+
+	if (strncmp(line, "new ", 4)) {
+		prepare_memory();
+		return 0;
+	}
+	err = strcmp(line, "new memfd") ? shmdev_info_get(&info) : 0;
+	if (err || strcmp(line, "new ready"))
+		return err;
+	if (info.backend == SHMDEV_BACKEND_DEVICE) {
+		wait_for_pool(size);
+		return 0;
+	}
+	err = shmdev_ready_start(&options);
+	return err ?: shmdev_ready_wait(60000);
 }
 
 static void answer(const char *line)
 {
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		double start, cpu;
+		int err;
 
 		if (strcmp(ways[i].name, line))
 			continue;
 		if (!strncmp(line, "direct", 6) && direct < 0) {
 			printf("unavailable no O_DIRECT there\n");
+			return;
+		}
+		err = make_ready(line);
+		if (err) {
+			printf("unavailable %s\n", strerror(-err));
 			return;
 		}
 		start = now();
@@ -427,9 +556,7 @@ static void answer(const char *line)
 
 static void prepare(const char *directory)
 {
-	struct shmdev_region *region;
 	struct stat st;
-	size_t room;
 
 	if (chdir(directory))
 		die(directory);
@@ -439,26 +566,22 @@ static void prepare(const char *directory)
 	if (file < 0 || out < 0 || fstat(file, &st))
 		die("large");
 	size = st.st_size;
-	room = size > FILES * FILE_SIZE ? size : FILES * FILE_SIZE;
-	region = shmdev_region_create(room, 0);
-	source = malloc(size);
-	names = calloc(FILES, sizeof(*names));
-	if (!region || !source || !names)
+	room = size > nr_files * FILE_SIZE ? size : nr_files * FILE_SIZE;
+	names = calloc(nr_files, sizeof(*names));
+	if (!names)
 		die("memory");
-	memory = shmdev_region_addr(region);
-	memset(memory, 1, room);
-	for (size_t at = 0; at < size; at++)
-		source[at] = at * 7 >> 3;
-	for (int i = 0; i < FILES; i++)
-		snprintf(names[i], sizeof(names[i]), "many/%d", i);
+	for (size_t i = 0; i < nr_files; i++)
+		snprintf(names[i], sizeof(names[i]), "many/%zu", i);
 }
 
 int main(int argc, char **argv)
 {
 	char line[64];
 
-	if (argc != 2)
+	if (argc != 4)
 		return 2;
+	nr_files = strtoul(argv[2], NULL, 0);
+	nr_records = strtoul(argv[3], NULL, 0);
 	prepare(argv[1]);
 	while (fgets(line, sizeof(line), stdin)) {
 		line[strcspn(line, "\n")] = '\0';
