@@ -566,6 +566,15 @@ SHMDEV_API void shmdev_job_free(struct shmdev_job *job);
 SHMDEV_API void shmdev_copy(void *dst, const void *src, size_t len);
 SHMDEV_API void shmdev_set(void *dst, size_t len, const void *pattern, size_t size);
 
+/*
+ * All of [@dst, @dst + @len) is about to be written, by other means than these calls and
+ * fills, which need not be told: of memory of ours that nobody has touched whole huge pages
+ * are made now, if that can be, where base pages would be made one by one as they are
+ * written to.  Nothing that is there changes.  Some MiB at a time, by the thread that is
+ * going to write them, are best.  Any memory; there is nothing that could fail.
+ */
+SHMDEV_API void shmdev_prepare(void *dst, size_t len);
+
 /* --- Ready memory: zeroed before it is asked for ----------------------------- */
 
 /**

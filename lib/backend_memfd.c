@@ -102,6 +102,8 @@ close_fd:
 static int memfd_map(struct backing *backing)
 {
 	bool thp = backing->backend == SHMDEV_BACKEND_THP;
+	/* Base pages may yet become huge ones (fresh.c). */
+	size_t align = thp || backing->size >= HUGE_SIZE ? HUGE_SIZE : 0;
 	void *addr;
 
 	/*
@@ -113,8 +115,7 @@ static int memfd_map(struct backing *backing)
 			    MAP_SHARED | MAP_FIXED, backing->fd, 0);
 		addr = addr == MAP_FAILED ? NULL : addr;
 	} else {
-		addr = map_aligned(backing->fd, backing->size, thp ? HUGE_SIZE : 0,
-				   backing_access(backing));
+		addr = map_aligned(backing->fd, backing->size, align, backing_access(backing));
 	}
 	if (!addr)
 		return errno == EPERM ? -EACCES : -errno;

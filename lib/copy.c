@@ -3,10 +3,12 @@
  * Memory to memory, shared out to a crew, and past the caches where it is so much that
  * they would have nothing of it in the end.
  */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "backend.h"
 #include "crew.h"
 #include "fresh.h"
 #include "shmdev.h"
@@ -17,8 +19,9 @@
  */
 #define MUCH	((size_t)16 << 20)
 
-/* What one of the crew takes at a time. */
+/* What is copied at a time, and so much of it one of the crew takes of fresh memory. */
 #define PIECE	((size_t)1 << 20)
+#define TURN	8
 
 /* A pattern is repeated to about this, so that it is copied in long runs, from a cache. */
 #define TILE	((size_t)32 << 10)
@@ -80,7 +83,8 @@ struct copying {
 	size_t piece;
 	size_t next;		/* atomic */
 	bool past;
-	bool by_file;		/* fresh memory, by way of its memfd */
+	bool fresh;
+	bool by_file;		/* what is fresh and cannot be gathered, by way of its memfd */
 };
 
 static void copy_some(const struct copying *copying, size_t at, size_t len)
@@ -108,18 +112,42 @@ static void copy_some(const struct copying *copying, size_t at, size_t len)
 		fresh_map(copying->dst + start, at - start);
 }
 
+/* Huge pages are gathered with the one of [@at, @at + @len) that they begin in. */
+static void gather(const struct copying *copying, size_t at, size_t len)
+{
+	size_t ahead = copying->len - at - len, more = HUGE_SIZE - 1;
+
+	fresh_gather(copying->dst + at, len + (ahead < more ? ahead : more));
+}
+
 static void *copy_share(void *argument)
 {
 	struct copying *copying = argument;
-	size_t at, len;
+	size_t turn = copying->piece * (copying->fresh ? TURN : 1);
+	size_t at, len, piece;
 
 	for (;;) {
-		at = __atomic_fetch_add(&copying->next, copying->piece, __ATOMIC_RELAXED);
+		at = __atomic_fetch_add(&copying->next, turn, __ATOMIC_RELAXED);
 		if (at >= copying->len)
 			return NULL;
 		len = copying->len - at;
-		copy_some(copying, at, len < copying->piece ? len : copying->piece);
+		if (len > turn)
+			len = turn;
+		if (copying->fresh)
+			gather(copying, at, len);
+		for (; len; at += piece, len -= piece) {
+			piece = len < copying->piece ? len : copying->piece;
+			copy_some(copying, at, piece);
+		}
 	}
+}
+
+/* How to write to [@dst, @dst + @len), to none of which it has been yet. */
+static void look_at(struct copying *copying, const char *dst, size_t len)
+{
+	/* What the kernel zeroes for us is in a cache then, to be written to there. */
+	copying->past = len >= MUCH && !fresh_is_absent(dst, len);
+	copying->fresh = fresh_is(dst, len);
 }
 
 static void copy_all(struct copying *copying)
@@ -127,11 +155,18 @@ static void copy_all(struct copying *copying)
 	unsigned int size = crew_size(copying->len);
 	struct crew crew;
 
-	copying->past = copying->len >= MUCH;
-	copying->by_file = size <= FRESH_THREADS;
+	copying->by_file = copying->fresh && size <= FRESH_THREADS;
 	crew_start(&crew, size, copy_share, copying);
 	copy_share(copying);
 	crew_join(&crew);
+}
+
+void shmdev_prepare(void *dst, size_t len)
+{
+	int saved = errno;
+
+	fresh_gather(dst, len);
+	errno = saved;
 }
 
 void shmdev_copy(void *dst, const void *src, size_t len)
@@ -143,6 +178,7 @@ void shmdev_copy(void *dst, const void *src, size_t len)
 			memcpy(dst, src, len);
 		return;
 	}
+	look_at(&copying, dst, len);
 	copy_all(&copying);
 }
 
@@ -155,6 +191,7 @@ void shmdev_set(void *dst, size_t len, const void *pattern, size_t size)
 		return;
 	if (tile > len)
 		tile = len;
+	look_at(&copying, dst, len);
 	/* The first tile, by doubling. */
 	made = size < tile ? size : tile;
 	memcpy(dst, pattern, made);

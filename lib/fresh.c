@@ -16,6 +16,16 @@
 #define MADV_POPULATE_READ	22
 #endif
 
+#ifndef MADV_COLLAPSE		/* Linux 6.1 */
+#define MADV_COLLAPSE	25
+#endif
+
+/*
+ * Gathered at a time: what is zeroed is still in a cache when it is written to, but the
+ * kernel has each processor drain its lists of pages before, which is to be rare.
+ */
+#define GATHERED	(4 * HUGE_SIZE)
+
 /* Less is not worth the questions. */
 #define LEAST	((size_t)32 << 10)
 
@@ -39,16 +49,37 @@ static bool is_absent(const char *addr)
 	return !mincore((void *)page, 1, &there) && !(there & 1);
 }
 
-bool fresh_is(const void *memory, size_t len)
+bool fresh_is_absent(const char *memory, size_t len)
 {
-	const char *start = memory;
+	/* A sample: what is there is written to as well, and only takes longer. */
+	return is_absent(memory + len / 2) && is_absent(memory) && is_absent(memory + len - 1);
+}
+
+bool fresh_is(const char *memory, size_t len)
+{
 	enum shmdev_backend backend;
 
-	if (len < LEAST || !region_around(memory, len, true, &backend) ||
-	    backend != SHMDEV_BACKEND_MEMFD)
-		return false;
-	/* A sample: what is there is written to as well, and only takes longer. */
-	return is_absent(start + len / 2) && is_absent(start) && is_absent(start + len - 1);
+	return len >= LEAST && region_around(memory, len, true, &backend) &&
+	       backend == SHMDEV_BACKEND_MEMFD && fresh_is_absent(memory, len);
+}
+
+void fresh_gather(char *memory, size_t len)
+{
+	char *at = (char *)(((uintptr_t)memory + HUGE_SIZE - 1) & -HUGE_SIZE);
+	size_t step;
+
+	for (; at + HUGE_SIZE <= memory + len; at += step) {
+		step = (memory + len - at) & -HUGE_SIZE;
+		if (step > GATHERED)
+			step = GATHERED;
+		if (!fresh_is(at, step))
+			continue;
+		/* Of nothing at all the kernel makes nothing.  fresh_is() does not look there. */
+		for (size_t huge = 0; huge < step; huge += HUGE_SIZE)
+			(void)*(volatile char *)(at + huge + page_size());
+		if (madvise(at, step, MADV_COLLAPSE))
+			return;
+	}
 }
 
 /* Write to the file that @memory is of; bytes written, 0 if it cannot be. */

@@ -17,11 +17,23 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Up to so many threads. */
+/*
+ * Have [@memory, @memory + @len), all of which is about to be written, as huge pages where
+ * nobody has touched it.  The kernel zeroes those as fast as memory goes, and to make 512
+ * pages one by one, map them and give them back costs five times that.  They are asked for
+ * by MADV_COLLAPSE (Linux 6.1), which does not depend on what shmem_enabled says of memory
+ * that is just touched.  Where they are not to be had, nothing has changed.
+ */
+void fresh_gather(char *memory, size_t len);
+
+/* What follows is for memory that is not to be had so.  Up to so many threads. */
 #define FRESH_THREADS	2
 
-/* Whether [@memory, @memory + @len) is such memory, and enough of it. */
-bool fresh_is(const void *memory, size_t len);
+/* Whether [@memory, @memory + @len) is not there, as far as a look at some of it tells. */
+bool fresh_is_absent(const char *memory, size_t len);
+
+/* Whether it is memory as above, and enough of it. */
+bool fresh_is(const char *memory, size_t len);
 
 /*
  * What preadv2(2) does with @flags, by way of the memfd: bytes read or -errno;

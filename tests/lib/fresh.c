@@ -13,6 +13,12 @@
 
 #define SIZE	(12 * MIB)
 
+#define HUGE	(2 * MIB)
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
 /* A region, for the sake of memory that has not been touched. */
 static struct shmdev_region *region_new(char **memory)
 {
@@ -181,10 +187,153 @@ static void pages_are_not_faulted_one_by_one(void)
 	close(file);
 }
 
+/* Whether the kernel makes huge pages of a memfd's base pages when it is asked to. */
+static bool kernel_gathers(void)
+{
+	int fd = memfd_create("gathers", MFD_CLOEXEC);
+	char *room = mmap(NULL, SIZE + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *at;
+	bool gathers;
+
+	CHECK(fd >= 0 && room != MAP_FAILED);
+	CHECK_EQ(ftruncate(fd, SIZE), 0);
+	at = (char *)(((uintptr_t)room + HUGE - 1) & -HUGE);
+	CHECK(mmap(at, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == at);
+	for (size_t huge = 0; huge < SIZE; huge += HUGE)
+		at[huge] = 1;
+	gathers = !madvise(at, SIZE, MADV_COLLAPSE);
+	CHECK_EQ(munmap(room, SIZE + HUGE), 0);
+	close(fd);
+	return gathers;
+}
+
+static void need_gathering(void)
+{
+	if (need_backend() != SHMDEV_BACKEND_MEMFD)
+		tap_skip("for base pages only");
+	if (!kernel_gathers())
+		tap_skip("this kernel does not collapse pages of a memfd");
+}
+
+static uint64_t huge_bytes(const struct shmdev_region *region)
+{
+	uint64_t bytes;
+
+	CHECK_EQ(shmdev_region_huge_bytes(region, &bytes), 0);
+	return bytes;
+}
+
+static void copies_make_huge_pages(void)
+{
+	char *from = malloc(SIZE), *memory;
+	struct shmdev_region *region;
+
+	need_gathering();
+	CHECK(from);
+	pattern_write(from, SIZE, 80, 0);
+	for (int threads = 1; threads <= 2; threads++) {
+		region = region_new(&memory);
+		shmdev_copy(memory, from, SIZE);
+		CHECK_EQ(huge_bytes(region), SIZE);
+		CHECK(pattern_is(memory, SIZE, 80, 0));
+		shmdev_region_unref(region);
+	}
+	/* Pieces meet in the midst of them. */
+	region = region_new(&memory);
+	shmdev_copy(memory + MIB, from, SIZE - MIB);
+	CHECK_EQ(huge_bytes(region), SIZE - HUGE);
+	CHECK(pattern_is(memory + MIB, SIZE - MIB, 80, 0));
+	shmdev_region_unref(region);
+
+	region = region_new(&memory);
+	shmdev_set(memory, SIZE, "abc", 3);
+	/* One is touched by the tile that all others are made from. */
+	CHECK(huge_bytes(region) >= SIZE - HUGE);
+	shmdev_region_unref(region);
+	free(from);
+}
+
+/* Pages of [@at, @at + @len) that are there. */
+static size_t pages_there(char *at, size_t len)
+{
+	size_t pages = len / sysconf(_SC_PAGESIZE), there = 0;
+	unsigned char *map = malloc(pages);
+
+	CHECK(map);
+	CHECK_EQ(mincore(at, len, map), 0);
+	for (size_t page = 0; page < pages; page++)
+		there += map[page] & 1;
+	free(map);
+	return there;
+}
+
+static void prepared_is_what_is_asked_for(void)
+{
+	struct shmdev_region *region;
+	char *memory;
+
+	need_gathering();
+	region = region_new(&memory);
+	shmdev_prepare(memory, HUGE - 1);
+	shmdev_prepare(memory + 1, 2 * HUGE - 2);
+	CHECK_EQ(pages_there(memory, SIZE), 0);
+	errno = 77;
+	shmdev_prepare(memory + 1, 3 * HUGE - 2);
+	CHECK_EQ(errno, 77);
+	CHECK_EQ(huge_bytes(region), HUGE);
+	CHECK_EQ(pages_there(memory, HUGE), 0);
+	CHECK_EQ(pages_there(memory + 2 * HUGE, SIZE - 2 * HUGE), 0);
+	shmdev_prepare(memory, SIZE);
+	CHECK(is_all(memory, SIZE, 0));
+	shmdev_region_unref(region);
+}
+
+/* Whatever the memory is, and whosever. */
+static void preparing_changes_nothing(void)
+{
+	char *own = malloc(SIZE), *memory;
+	struct shmdev_region *region, *reader;
+
+	need_backend();
+	CHECK(own);
+	memset(own, 5, SIZE);
+	region = region_new(&memory);
+	for (size_t at = 4096; at < SIZE; at += 3 * MIB + 4096)
+		memset(memory + at, 6, 100);
+	for (size_t i = 0; i < COUNT(places); i++) {
+		shmdev_prepare(memory + places[i].at, places[i].len);
+		shmdev_prepare(own + places[i].at, places[i].len);
+		shmdev_prepare(memory + places[i].at, 0);
+	}
+	CHECK(is_all(own, SIZE, 5));
+	for (size_t at = 4096; at < SIZE; at += 3 * MIB + 4096) {
+		CHECK(is_all(memory + at, 100, 6));
+		memset(memory + at, 0, 100);
+	}
+	CHECK(is_all(memory, SIZE, 0));
+
+	reader = shmdev_region_open_rdonly(shmdev_region_fd(region));
+	CHECK(reader);
+	shmdev_prepare(shmdev_region_addr(reader), SIZE);
+	CHECK(is_all(shmdev_region_addr(reader), SIZE, 0));
+	shmdev_prepare(NULL, SIZE);
+	shmdev_region_unref(reader);
+	shmdev_region_unref(region);
+	free(own);
+}
+
+/* Linux before 6.1; then they go by way of the memfd. */
+static void without_gathering(void)
+{
+	forbid_syscall_with(SYS_madvise, 2, MADV_COLLAPSE, EINVAL);
+	what_is_put_there();
+	pages_are_not_faulted_one_by_one();
+}
+
 /* write(2) to the memfd is refused from the start, or from some size on. */
 static void without_pwrite(void)
 {
 	forbid_syscall(SYS_pwrite64, EPERM);
+	forbid_syscall_with(SYS_madvise, 2, MADV_COLLAPSE, EINVAL);
 	need_backend();
 	check_copies();
 }
@@ -320,6 +469,10 @@ TAP_MAIN(TAP_TEST(what_is_put_there),
 	 TAP_TEST(by_one_thread),
 	 TAP_TEST(by_many_threads),
 	 TAP_TEST(pages_are_not_faulted_one_by_one),
+	 TAP_TEST(copies_make_huge_pages),
+	 TAP_TEST(prepared_is_what_is_asked_for),
+	 TAP_TEST(preparing_changes_nothing),
+	 TAP_TEST(without_gathering),
 	 TAP_TEST(without_pwrite),
 	 TAP_TEST(fills_without_pwrite),
 	 TAP_TEST(under_a_file_size_limit),

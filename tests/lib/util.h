@@ -66,6 +66,9 @@ void wait_good(pid_t child);
 /* Make system call @nr fail with @error from now on, in this process and its children. */
 void forbid_syscall(int nr, int error);
 
+/* The same for calls of @nr whose argument number @arg is @value. */
+void forbid_syscall_with(int nr, int arg, unsigned int value, int error);
+
 /* Leave what is in the page cache, which a fill gets by preadv2(2), to the ring, too. */
 void forbid_cached_reads(void);
 

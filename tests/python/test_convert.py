@@ -21,6 +21,7 @@ import unittest
 import warnings
 from multiprocessing.sharedctypes import RawArray as StockArray
 
+import shmdev
 import tap
 from tap import THOROUGH, part_of
 from shmdev import RawArray
@@ -47,6 +48,29 @@ DESTINATIONS = NUMBERS + (
     ctypes.c_double.__ctype_be__,
     ctypes.c_ushort.__ctype_be__,
 )
+
+
+def gathers():
+    """Whether this kernel makes huge pages of a memfd's base pages when it is asked to."""
+    size, collapse = 2 << 20, 25
+    fd = os.memfd_create("gathers")
+    try:
+        os.ftruncate(fd, size)
+        with mmap.mmap(-1, 2 * size) as room:
+            at = ctypes.addressof(ctypes.c_char.from_buffer(room)) + size - 1 & -size
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.mmap.restype = ctypes.c_void_p
+            libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int,
+                                  ctypes.c_int, ctypes.c_long]
+            libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+            fixed = 0x10
+            if libc.mmap(at, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | fixed,
+                         fd, 0) != at:
+                raise OSError(ctypes.get_errno(), "mmap")
+            ctypes.memset(at, 1, 1)
+            return libc.madvise(at, size, collapse) == 0
+    finally:
+        os.close(fd)
 
 
 def integers(bits, signed):
@@ -496,6 +520,37 @@ class Numpy(Differential):
                             expected = source.astype(code)
                     self.assertTrue(numpy.array_equal(numpy.frombuffer(a, code), expected,
                                                       equal_nan=code.kind == "f"))
+
+    def test_large_at_any_place(self):
+        """What is written is parted at huge pages, wherever it begins and ends."""
+        n = 3_000_017
+        x = numpy.random.default_rng(9).integers(-(2**40), 2**40, n)
+        for ctype in (ctypes.c_int, ctypes.c_short, ctypes.c_longlong, ctypes.c_float):
+            for key in (slice(0, n), slice(3, n - 5), slice(n // 2 - 1, None),
+                        slice(n - 1, None, -1), slice(1, None, 2)):
+                with self.subTest(ctype=ctype, key=key):
+                    expected = numpy.zeros(n, ctype)
+                    expected[key] = x[key]
+                    a = RawArray(ctype, n)
+                    a[key] = x[key]
+                    self.assertTrue(numpy.array_equal(numpy.frombuffer(a, ctype), expected))
+
+    @unittest.skipUnless(gathers(), "this kernel does not collapse pages of a memfd")
+    def test_large_are_in_huge_pages(self):
+        """Where memory is of base pages: to make and to drop these takes several times as long."""
+        if shmdev.info().backend != "memfd":
+            self.skipTest("for base pages only")
+        huge = 2 << 20
+        for dtype, ctype in (("i8", ctypes.c_int), ("i4", ctypes.c_int), ("f8", ctypes.c_float),
+                             ("u1", ctypes.c_double), (">i4", ctypes.c_int), ("i4", ctypes.c_short)):
+            n = 40 * huge // ctypes.sizeof(ctype)       # more than is kept for the next
+            x = (numpy.arange(n) % 251).astype(dtype)
+            a, b = RawArray(ctype, x), RawArray(ctype, n)
+            b[:] = x
+            for made in (a, b):
+                with self.subTest(dtype=dtype, ctype=ctype, constructed=made is a):
+                    self.assertEqual(made.region.huge_share, 1.0)
+                    self.assertTrue(numpy.array_equal(numpy.frombuffer(made, ctype), x))
 
     def test_values_of_two_bytes(self):
         """Every vector lane and tail of the kernels, in all sizes of the results."""

@@ -218,7 +218,7 @@ static PyObject *array_from_source(struct module_state *state, const struct arra
 		.format = { class->number, class->swapped },
 	};
 	/* Nobody sees the array before its numbers are there. */
-	if (fresh_store(block, source, &to.format, n) || source_store(source, &to, n) >= 0)
+	if (source_store(source, &to, n) >= 0)
 		array = array_over(state, class, block);
 	Py_DECREF(block);
 	return array;

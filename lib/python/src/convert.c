@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <shmdev.h>
+
 /* Two buffers of this many of the largest item take half of a 32 KiB cache. */
 #define CHUNK 512
 
@@ -21,6 +23,14 @@
  * processors are busy and it has to wait for one.
  */
 #define PARALLEL_BYTES (16 << 20)
+
+/*
+ * Processors part what is written at multiples of this, a huge page, so that none of these
+ * is made by two of them; and do so many at a time, which a cache still has when they are
+ * zeroed, or read, and then written to.
+ */
+#define UNIT_BYTES	(2 << 20)
+#define UNITS		4
 
 _Static_assert((sizeof(long double) & (sizeof(long double) - 1)) == 0,
 	       "moves are found by the log2 of the size");
@@ -168,10 +178,7 @@ static void convert_disjoint(const struct column *to, const struct column *from,
 	size_t done, step;
 
 	if (to_plain && from_plain) {
-		if (kernel)
-			kernel(to->first, from->first, n);
-		else
-			memcpy(to->first, from->first, n * to_size);
+		kernel(to->first, from->first, n);
 		return;
 	}
 	/* Without a kernel both sides have one size, and one move does all of it. */
@@ -204,6 +211,9 @@ static void convert_disjoint(const struct column *to, const struct column *from,
 
 struct conversion {
 	const struct column *to, *from;
+	size_t n;
+	size_t unit;		/* items of one, */
+	size_t lead;		/* and of the first that are none of ours */
 };
 
 static struct column column_from(const struct column *column, size_t first)
@@ -214,21 +224,53 @@ static struct column column_from(const struct column *column, size_t first)
 	return rest;
 }
 
-static void conversion_part(const void *loop, size_t first, size_t n)
+/* The first item of a unit, or the end. */
+static size_t unit_first(const struct conversion *conversion, size_t unit)
+{
+	size_t at = unit * conversion->unit;
+
+	at = at < conversion->lead ? 0 : at - conversion->lead;
+	return at < conversion->n ? at : conversion->n;
+}
+
+static void conversion_part(const void *loop, size_t first, size_t nr)
 {
 	const struct conversion *conversion = loop;
-	struct column to = column_from(conversion->to, first);
-	struct column from = column_from(conversion->from, first);
+	ptrdiff_t size = number_size(conversion->to->format.number);
+	size_t end = first + nr, step;
 
-	convert_disjoint(&to, &from, n);
+	for (; first < end; first += step) {
+		size_t at = unit_first(conversion, first), n;
+		struct column to = column_from(conversion->to, at);
+		struct column from = column_from(conversion->from, at);
+
+		step = end - first < UNITS ? end - first : UNITS;
+		n = unit_first(conversion, first + step) - at;
+		if (to.stride == size)
+			shmdev_prepare(to.first, n * size);
+		convert_disjoint(&to, &from, n);
+	}
 }
 
 static void convert_parallel(const struct column *to, const struct column *from, size_t n)
 {
-	const struct conversion conversion = { to, from };
-	size_t bytes = number_size(to->format.number) + number_size(from->format.number);
+	size_t size = number_size(to->format.number), from_size = number_size(from->format.number);
+	size_t unit = UNIT_BYTES / size, unit_bytes = unit * (size + from_size);
+	struct conversion conversion = {
+		.to = to,
+		.from = from,
+		.n = n,
+		.unit = unit,
+		.lead = (uintptr_t)to->first % UNIT_BYTES / size,
+	};
 
-	parallel_run(conversion_part, &conversion, n, PARALLEL_BYTES / bytes);
+	if (convert_is_copy(to, from))
+		shmdev_copy(to->first, from->first, n * size);
+	else if (n < unit)
+		convert_disjoint(to, from, n);
+	else
+		parallel_run(conversion_part, &conversion, (conversion.lead + n + unit - 1) / unit,
+			     (PARALLEL_BYTES + unit_bytes - 1) / unit_bytes);
 }
 
 int convert_column(const struct column *to, const struct column *from, size_t n)

@@ -42,7 +42,8 @@ static size_t processors(void)
 	return CPU_COUNT(&set);
 }
 
-size_t parallel_most(size_t n, size_t grain)
+/* How many threads are to share it. */
+static size_t threads_for(size_t n, size_t grain)
 {
 	size_t nr = n / grain, most;
 
@@ -57,7 +58,7 @@ size_t parallel_most(size_t n, size_t grain)
 void parallel_run(parallel_part *part, const void *loop, size_t n, size_t grain)
 {
 	struct share shares[THREADS_MAX];
-	size_t nr = parallel_most(n, grain), i;
+	size_t nr = threads_for(n, grain), i;
 	sigset_t all, before;
 
 	if (nr <= 1) {

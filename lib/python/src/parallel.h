@@ -15,7 +15,4 @@ typedef void parallel_part(const void *loop, size_t first, size_t n);
  */
 void parallel_run(parallel_part *part, const void *loop, size_t n, size_t grain);
 
-/* So many threads at most it would take for that, of those this process may have now. */
-size_t parallel_most(size_t n, size_t grain);
-
 #endif /* SHMDEV_PYTHON_PARALLEL_H */

@@ -178,15 +178,6 @@ void source_close(struct source *source);
 /* Copy from @source to @to; gives up the GIL meanwhile if it pays. */
 int source_store(const struct source *source, const struct column *to, Py_ssize_t n);
 
-/* --- fresh.c --- */
-
-/*
- * Fill @block, which is new and large, with the @n numbers of @source by a way that is
- * faster than source_store().  False if there is none for it.
- */
-bool fresh_store(const struct block *block, const struct source *source,
-		 const struct format *format, Py_ssize_t n);
-
 /* --- items.c: Python objects as sources --- */
 
 /* Where items go: @n items of @array, from @first on, @step apart. */
