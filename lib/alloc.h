@@ -8,7 +8,7 @@
  *   slab	slots of one size class
  *   tcache	what one thread has: it alone takes slots of its slabs, without a lock
  *
- * heap.lock guards all of it, but these, by which slots come and go without it:
+ * heap.lock guards all of it, but these, by which blocks come and go without it:
  *
  *   - the owner of a slab changes .nfree, .handed, .withheld and .stack, and words of
  *     slots that are not live.  Others may read the counters, for a guess;
@@ -16,7 +16,12 @@
  *     .remote and, if that was empty, puts the slab on the owner's list .pending.  Only
  *     who has taken the slab from there, with the lock held, may take .remote;
  *   - tcache.current[] and span.fast are written with the lock held, and read without by
- *     the owner.  So fork() and others can turn a slab's fast path off.
+ *     the owner.  So fork() and others can turn a slab's fast path off;
+ *   - a thread that has entered its tcache, which takes that one's lock only, exchanges its
+ *     current slab for another one of its own, puts a full one back to use, and takes and
+ *     keeps runs.  By none of it does an arena become one that may go.  Who holds
+ *     heap.lock and looks at all there is in an arena stops that first, by heap_stop();
+ *     who changes one slab of another's has that one's lock, too.
  *
  * A tcache whose thread is gone is idle: anybody with the lock is its owner then, and the
  * next thread gets it, slabs and all.
@@ -46,6 +51,7 @@
 #define WRITE_ONCE(x, value)	__atomic_store_n(&(x), value, __ATOMIC_RELAXED)
 
 #define MIB			((size_t)1 << 20)
+#define CACHE_LINE		64
 
 /* --- Sizes ---------------------------------------------------------------------- */
 
@@ -87,6 +93,7 @@ enum span_kind {
 	SPAN_BUSY,		/* in the hands of a thread: on its way from or to a bin */
 	SPAN_SLAB,
 	SPAN_RUN,		/* a block */
+	SPAN_STASHED,		/* was one, and a thread keeps it for the next */
 	SPAN_WITHHELD,		/* was a block, known to others */
 };
 
@@ -135,34 +142,35 @@ enum slab_state {
 #define REMOTE_END	WORD_NEXT
 
 struct slab {
+	/* What all look at, and nobody changes as long as slots only come and go. */
 	struct span span;
-
-	/* What alloc() and free() touch. */
 	uint32_t size;
-	uint16_t nfree;			/* slots on the stack */
-	uint16_t handed;		/* slots below this have been on it, or out */
-	uint64_t inverse;		/* 2^32 / (size / SHMDEV_ALIGN), rounded up */
 	uint16_t slots;
-	uint16_t last;			/* .nfree when it is to be settled; 0: never */
 	uint8_t class;
 	bool clean;			/* slots from .handed on are zero */
+	uint64_t inverse;		/* 2^32 / (size / SHMDEV_ALIGN), rounded up */
+	struct tcache *owner;
 
+	/* What its owner changes: in a cache line of its own, as others free slots, too. */
+	uint16_t nfree __attribute__((aligned(CACHE_LINE)));	/* slots on the stack */
+	uint16_t handed;		/* slots below this have been on it, or out */
+	uint16_t last;			/* .nfree when it is to be settled; 0: never */
+	uint16_t withheld;		/* slots */
 	bool counted;			/* in arena.others */
 	bool torn;			/* no longer current, which its owner may not know */
 	bool soiled;			/* words are left over */
 	bool knows;			/* has bits in .known */
-	uint16_t withheld;		/* slots */
 	enum slab_state state;
-	uint32_t remote;		/* atomic: first slot that others freed */
-	struct tcache *owner;
 	uint64_t epoch;			/* live slots of this epoch that are not .known ... */
 	uint64_t *known;		/* ... are nobody else's */
 	struct run *run;		/* the pages, for when they are free again */
-
-	struct slab *next_pending;	/* of the tcache */
 	struct slab *next_settle;
 	struct slab *next, *prev;	/* partial ones */
 	struct slab *next_of_all, *prev_of_all;
+
+	/* What others change. */
+	uint32_t remote __attribute__((aligned(CACHE_LINE)));	/* atomic: first slot they freed */
+	struct slab *next_pending;	/* of the tcache */
 
 	uint16_t words[];		/* one more, which is free; then the stack */
 };
@@ -244,11 +252,26 @@ static inline bool slab_is_empty(const struct slab *slab)
 
 /* --- Thread caches ---------------------------------------------------------------- */
 
+/* Runs that a thread keeps are of so many pages at most, and of each number so many. */
+#define STASH_PAGES	32
+#define STASH_RUNS	8
+
+/* And together of no more. */
+#define STASH_SUM	((uint32_t)(MIB / PAGE))
+
+struct stash {
+	uint32_t pages;
+	uint8_t nr[STASH_PAGES];
+	struct run *runs[STASH_PAGES][STASH_RUNS];	/* the last kept is the last */
+};
+
 struct tcache {
 	struct slab *current[CLASSES];	/* or &slab_none */
 	struct slab *pending;		/* atomic: slabs with slots that others freed */
 	bool idle;			/* atomic: no thread's */
 	bool asked;			/* to give back what is empty */
+	pthread_mutex_t lock;		/* of who has entered it; below heap.lock */
+	struct stash stash;
 	struct slab *partial[CLASSES];
 	struct slab *slabs;
 	struct tcache *next;		/* of all */
@@ -297,7 +320,7 @@ struct arena {
 	size_t high;		/* alone, without it: bytes that may not be zero */
 	bool keep;		/* alone: for another block that need not be zero */
 	uint32_t pages;
-	uint32_t others;	/* spans with live blocks that are no current slab */
+	uint32_t others;	/* atomic: spans with live blocks that are no current slab */
 	size_t granule;		/* what its free memory is given back in; 0: not at all */
 	struct slab *witness;	/* when it is empty, the arena may be */
 	bool withheld;		/* has had a withheld block */
@@ -344,6 +367,7 @@ struct heap {
 	size_t dirty_free;	/* bytes in bins that are not zero and could be given back */
 	size_t used;		/* bytes of runs and slabs */
 	bool purging;
+	unsigned int stopped;	/* atomic: nobody may enter a tcache */
 
 	struct tcache *tcaches, *idle;
 	struct tcache common;	/* always idle: for threads that cannot have their own */
@@ -421,8 +445,12 @@ void arena_watch(struct arena *arena, struct slab *slab);
 void arena_condemn(struct arena *arena);
 bool arena_is_empty(const struct arena *arena);
 
-/* Take @arena's memory, which it has not had, or no longer has, a block in.  Locked. */
+/* There is a span with live blocks more, or less, in @arena.  The latter locked. */
+void arena_count_in(struct arena *arena);
 void arena_uncount(struct arena *arena);
+
+/* Less, if that leaves one, or the arena stays without.  For who has entered a tcache. */
+bool arena_uncount_one_of(struct arena *arena);
 
 /* Drop the condemned.  Behind the gate, without the lock; the other one without both. */
 void condemned_drop(void);
@@ -443,11 +471,18 @@ bool kept_has(const char *addr);
 
 void condemned_drop_gated(void);
 
-/* slab.c.  Locked. */
+/* slab.c.  Locked, but where it is said otherwise. */
 
 /* One with a slot for @class in @tcache; NULL: a run of as many pages is to be had first. */
 struct slab *slab_choose(struct tcache *tcache, unsigned int class);
 uint32_t slab_pages(unsigned int class);
+
+/*
+ * The one that the owner, who has entered @tcache, may go on with; NULL: slab_choose() is to
+ * look.  And whether @slab, of which slots have become free, needs nothing but this.
+ */
+struct slab *slab_swap(struct tcache *tcache, unsigned int class);
+bool slab_reuse(struct tcache *tcache, struct slab *slab);
 
 /* Let slabs of @tcache that count as full be used for @class to the last slot.  Any? */
 bool slab_sweep(struct tcache *tcache, unsigned int class);
@@ -474,7 +509,8 @@ void tcache_mend(struct tcache *tcache);
 /* Take what others have freed. */
 void tcache_drain(struct tcache *tcache);
 
-/* Whether what is in @slot, live, is known to others. */
+/* Whether what is in @slot, live, is known to others; let it be. */
+void slab_tell(struct slab *slab, unsigned int slot);
 bool slab_knows(const struct slab *slab, unsigned int slot);
 
 /* tcache.c */
@@ -482,8 +518,19 @@ bool slab_knows(const struct slab *slab, unsigned int slot);
 /* Before all else.  0 or -errno. */
 int heap_init(void);
 
+/* The calling thread's, or &heap.common.  Not locked. */
+struct tcache *tcache_get(void);
+
 /* A slot for @size bytes, of @class; *@dirty as of slab_take().  NULL + errno. */
 void *tcache_alloc(size_t size, unsigned int class, bool *dirty);
+
+/* What a thread does to its tcache without heap.lock; false: it must do it with it. */
+bool tcache_enter(struct tcache *tcache);
+void tcache_leave(struct tcache *tcache);
+
+/* Let nobody be in a tcache or enter it until heap_resume().  Locked. */
+void heap_stop(void);
+void heap_resume(void);
 
 /* @slot of @slab, which is live, becomes free. */
 void tcache_free(struct slab *slab, unsigned int slot);
@@ -493,6 +540,30 @@ void tcache_event(struct tcache *self, struct slab *slab);
 
 void tcache_fork_prepare(void);
 void tcache_fork_child(void);
+
+/* stash.c: runs that a thread keeps.  Not locked. */
+
+/* One of @pages, already a block of @size bytes, or NULL. */
+struct run *stash_take(uint32_t pages, size_t size);
+
+/* Keep @run, which was a block?  Ends the process if another thread frees it, too. */
+bool stash_put(struct run *run);
+
+/* Release what is kept: of @tcache, or all of @arena.  Locked; the latter stopped. */
+void stash_release(struct tcache *tcache);
+void stash_release_of(const struct arena *arena);
+
+/* Release all there is.  Was there any? */
+bool stash_flush(void);
+
+/* A live block becomes something else, which no two threads can do.  False: it is none. */
+static inline bool run_claim(struct run *run, enum span_kind kind)
+{
+	enum span_kind was = SPAN_RUN;
+
+	return __atomic_compare_exchange_n(&run->span.kind, &was, kind, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+}
 
 /* purge.c.  Not locked. */
 

@@ -294,18 +294,26 @@ leave:
 
 static bool span_has_block(const struct span *span)
 {
-	return span->kind == SPAN_RUN ||
-	       (span->kind == SPAN_SLAB && !slab_is_empty((const struct slab *)span));
+	return READ_ONCE(span->kind) == SPAN_RUN ||
+	       (READ_ONCE(span->kind) == SPAN_SLAB && !slab_is_empty((const struct slab *)span));
 }
 
 bool arena_is_empty(const struct arena *arena)
 {
-	if (arena->others)
+	if (READ_ONCE(arena->others))
 		return false;
 	for (struct span *span = arena_first(arena); span; span = arena_next(arena, span))
-		if (span_has_block(span) || span->kind == SPAN_BUSY)
+		if (span_has_block(span) || READ_ONCE(span->kind) == SPAN_BUSY)
 			return false;
 	return true;
+}
+
+/* Of a slab that may be of another thread. */
+static void slab_speed_any(struct slab *slab)
+{
+	pthread_mutex_lock(&slab->owner->lock);
+	slab_speed(slab);
+	pthread_mutex_unlock(&slab->owner->lock);
 }
 
 void arena_watch(struct arena *arena, struct slab *slab)
@@ -314,9 +322,9 @@ void arena_watch(struct arena *arena, struct slab *slab)
 
 	WRITE_ONCE(arena->witness, slab);
 	if (before)
-		slab_speed(before);
+		slab_speed_any(before);
 	if (slab)
-		slab_speed(slab);
+		slab_speed_any(slab);
 }
 
 /* Let @arena be kept when it is empty, and no other. */
@@ -331,25 +339,20 @@ static void arena_spare(struct arena *arena)
 		arena_settle(before);
 }
 
-void arena_settle(struct arena *arena)
+/* Of @arena there is no other span; nobody is in a tcache. */
+static void settle_stopped(struct arena *arena)
 {
 	struct slab *slab;
 	struct span *span;
 
-	if (arena == heap.spare) {
-		if (!READ_ONCE(arena->withheld))
-			return;
-		WRITE_ONCE(heap.spare, NULL);
-	}
-	if (arena->others)
-		return;
+	stash_release_of(arena);
 	for (span = arena_first(arena); span; span = arena_next(arena, span)) {
-		if (span->kind == SPAN_BUSY)
+		if (READ_ONCE(span->kind) == SPAN_BUSY)
 			return;
 		if (!span_has_block(span))
 			continue;
 		/* The last of that one is not to go unnoticed. */
-		if (span->kind != SPAN_SLAB)
+		if (READ_ONCE(span->kind) != SPAN_SLAB)
 			return;
 		slab = (struct slab *)span;
 		arena_watch(arena, slab);
@@ -360,7 +363,7 @@ void arena_settle(struct arena *arena)
 		 * an alloc(), or ends; until then the arena, without a block, may stay.
 		 */
 		if (slab->owner != tcache_self)
-			slab->owner->asked = true;
+			WRITE_ONCE(slab->owner->asked, true);
 		return;
 	}
 
@@ -373,18 +376,54 @@ void arena_settle(struct arena *arena)
 	/* What looks empty and another thread takes slots from, may not be.  It is to look. */
 	for (span = arena_first(arena); span; span = arena_next(arena, span)) {
 		slab = (struct slab *)span;
-		if (span->kind == SPAN_SLAB && (slab->state == SLAB_CURRENT || slab->torn) &&
+		if (READ_ONCE(span->kind) == SPAN_SLAB && (slab->state == SLAB_CURRENT || slab->torn) &&
 		    slab->owner != tcache_self && !slab->owner->idle) {
-			slab->owner->asked = true;
+			WRITE_ONCE(slab->owner->asked, true);
 			return;
 		}
 	}
 	arena_condemn(arena);
 }
 
+void arena_settle(struct arena *arena)
+{
+	if (arena == heap.spare) {
+		if (!READ_ONCE(arena->withheld))
+			return;
+		/* Who keeps the last run of it for that reason is to have done so before. */
+		heap_stop();
+		WRITE_ONCE(heap.spare, NULL);
+	} else {
+		if (READ_ONCE(arena->others))
+			return;
+		heap_stop();
+	}
+	if (!READ_ONCE(arena->others))
+		settle_stopped(arena);
+	heap_resume();
+}
+
+void arena_count_in(struct arena *arena)
+{
+	__atomic_add_fetch(&arena->others, 1, __ATOMIC_RELAXED);
+}
+
 void arena_uncount(struct arena *arena)
 {
-	WRITE_ONCE(arena->others, arena->others - 1);
+	__atomic_sub_fetch(&arena->others, 1, __ATOMIC_RELAXED);
+}
+
+bool arena_uncount_one_of(struct arena *arena)
+{
+	uint32_t others = READ_ONCE(arena->others);
+	uint32_t least = READ_ONCE(heap.spare) == arena && !READ_ONCE(arena->withheld) ? 0 : 1;
+
+	do {
+		if (others <= least)
+			return false;
+	} while (!__atomic_compare_exchange_n(&arena->others, &others, others - 1, true,
+					      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	return true;
 }
 
 /* Take @arena out of everything. */
@@ -399,8 +438,8 @@ void arena_condemn(struct arena *arena)
 		pagemap_set(span->base, NULL);
 		if (span->pages)
 			pagemap_set(span->base + (span->pages - 1) * PAGE, NULL);
-		if (span->kind != SPAN_SLAB) {
-			if (span->kind == SPAN_FREE && !arena->inherited)
+		if (READ_ONCE(span->kind) != SPAN_SLAB) {
+			if (READ_ONCE(span->kind) == SPAN_FREE && !arena->inherited)
 				bin_remove((struct run *)span);
 			run_delete((struct run *)span);
 			continue;

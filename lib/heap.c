@@ -21,6 +21,7 @@
 struct heap heap = {
 	.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
 	.epoch = EPOCH_KNOWN + 1,
+	.common.lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP,
 };
 
 _Noreturn void heap_die(const void *addr, const char *what)
@@ -74,7 +75,7 @@ static void *small_alloc(const struct request *request, unsigned int class)
 }
 
 /* A block of whole pages. */
-static void *run_alloc(const struct request *request)
+static void *run_alloc(const struct request *request, bool anywhere)
 {
 	uint32_t pages = (room_of(request->size) + PAGE - 1) / PAGE, low = 0, high = 0;
 	struct arena *arena;
@@ -82,6 +83,16 @@ static void *run_alloc(const struct request *request)
 	struct run *run;
 	int err;
 
+	if (anywhere && request->align <= PAGE) {
+		run = stash_take(pages, request->size);
+		if (run) {
+			if (!request->dirty)
+				memset(run->span.base, 0, request->size);
+			return run->span.base;
+		}
+		/* For what is freed one day. */
+		tcache_get();
+	}
 	pthread_mutex_lock(&heap.lock);
 	pool = pool_of(&request->placement);
 	if (!pool) {
@@ -95,7 +106,7 @@ static void *run_alloc(const struct request *request)
 			break;
 		pthread_mutex_unlock(&heap.lock);
 		err = pool_grow(pool, pages, request->align);
-		if (err) {
+		if (err && !stash_flush()) {
 			errno = -err;
 			return NULL;
 		}
@@ -105,7 +116,7 @@ static void *run_alloc(const struct request *request)
 	run->block.size = run->block.high = request->size;
 	run->block.epoch = heap.epoch;
 	WRITE_ONCE(run->span.kind, SPAN_RUN);
-	WRITE_ONCE(arena->others, arena->others + 1);
+	arena_count_in(arena);
 	WRITE_ONCE(heap.used, heap.used + pages * PAGE);
 	/* From now on the block's bytes may not be zero. */
 	if (!arena_dirty(arena, run->span.page, pages, &low, &high))
@@ -171,14 +182,14 @@ static void *block_alloc(const struct request *request)
 			return small_alloc(request, class);
 	}
 	if (request->size <= SHARED_MAX && request->align <= SHARED_MAX)
-		return run_alloc(request);
+		return run_alloc(request, anywhere);
 	if (request->size > CROWDED_MAX || request->align > CROWDED_MAX)
 		return alone_alloc(request);
 	if (is_crowded())
-		return run_alloc(request);
+		return run_alloc(request, anywhere);
 	addr = alone_alloc(request);
 	if (!addr && (errno == EMFILE || errno == ENFILE))
-		addr = run_alloc(request);
+		addr = run_alloc(request, anywhere);
 	return addr;
 }
 
@@ -228,9 +239,9 @@ static const char *why_not(const char *addr)
 		span = arena_find(arena, addr);
 		if ((uintptr_t)addr % SHMDEV_ALIGN)
 			why = "not the start of a block";
-		else if (span->kind == SPAN_RUN)
+		else if (READ_ONCE(span->kind) == SPAN_RUN)
 			why = "not the start of a block";
-		else if (span->kind == SPAN_SLAB)
+		else if (READ_ONCE(span->kind) == SPAN_SLAB)
 			why = "not the start of a live block";
 		else
 			why = "freed already, or never allocated";
@@ -279,7 +290,7 @@ static struct span *block_get(const void *addr, unsigned int *slot)
 
 static size_t block_size(const struct span *span, unsigned int slot)
 {
-	if (span->kind == SPAN_SLAB)
+	if (READ_ONCE(span->kind) == SPAN_SLAB)
 		return word_size(word_get((const struct slab *)span, slot));
 	return READ_ONCE(((const struct run *)span)->block.size);
 }
@@ -292,7 +303,7 @@ static size_t block_room(const struct span *span, unsigned int slot)
 	/* What is behind the block is there to be run into. */
 	if (heap.annotate)
 		return block_size(span, slot);
-	if (span->kind == SPAN_SLAB)
+	if (READ_ONCE(span->kind) == SPAN_SLAB)
 		return ((const struct slab *)span)->size;
 	if (!arena->pool)
 		return arena->size - (span->base - arena->base);
@@ -311,10 +322,10 @@ static struct span *block_around(const char *addr, unsigned int *slot, char **st
 	if (!arena)
 		return NULL;
 	span = arena_find(arena, addr);
-	if (span->kind == SPAN_RUN) {
+	if (READ_ONCE(span->kind) == SPAN_RUN) {
 		*start = span->base;
 		*size = ((struct run *)span)->block.size;
-	} else if (span->kind == SPAN_SLAB) {
+	} else if (READ_ONCE(span->kind) == SPAN_SLAB) {
 		slab = (struct slab *)span;
 		*slot = slab_slot(slab, addr);
 		word = word_get(slab, *slot);
@@ -338,11 +349,11 @@ static long span_count(const struct span *span, const char *from, const char *to
 	uint16_t word;
 	long count = 0;
 
-	if (span->kind == SPAN_RUN && (!to || (span->base >= from && span->base < to))) {
-		*bytes += ((const struct run *)span)->block.size;
+	if (READ_ONCE(span->kind) == SPAN_RUN && (!to || (span->base >= from && span->base < to))) {
+		*bytes += READ_ONCE(((const struct run *)span)->block.size);
 		return 1;
 	}
-	if (span->kind != SPAN_SLAB)
+	if (READ_ONCE(span->kind) != SPAN_SLAB)
 		return 0;
 	for (unsigned int slot = 0; slot < slab->slots; slot++) {
 		const char *addr = slab_addr(slab, slot);
@@ -375,12 +386,12 @@ static void inherited_free(struct span *span, unsigned int slot)
 	pthread_mutex_lock(&heap.lock);
 	if (arena->live < 0)
 		arena->live = arena_count(arena, &bytes);
-	if (span->kind == SPAN_SLAB) {
+	if (READ_ONCE(span->kind) == SPAN_SLAB) {
 		if (!(word_get(slab, slot) & WORD_LIVE))
 			heap_die(slab_addr(slab, slot), "freed already");
 		word_set(slab, slot, WORD_WITHHELD);
 	} else {
-		if (span->kind != SPAN_RUN)
+		if (READ_ONCE(span->kind) != SPAN_RUN)
 			heap_die(span->base, "freed already");
 		WRITE_ONCE(span->kind, SPAN_WITHHELD);
 	}
@@ -394,8 +405,10 @@ static void run_free(struct run *run)
 {
 	struct arena *arena = run->span.arena;
 
+	if (stash_put(run))
+		return;
 	pthread_mutex_lock(&heap.lock);
-	if (run->span.kind != SPAN_RUN)
+	if (!run_claim(run, SPAN_BUSY))
 		heap_die(run->span.base, "freed already");
 	if (!arena->pool) {
 		arena->keep = arena->keep && run->block.epoch == heap.epoch;
@@ -432,7 +445,7 @@ static __attribute__((noinline)) void free_slow(void *ptr)
 		annotate_free(ptr, block_size(span, slot));
 	if (span->arena->inherited)
 		inherited_free(span, slot);
-	else if (span->kind == SPAN_SLAB)
+	else if (READ_ONCE(span->kind) == SPAN_SLAB)
 		tcache_free((struct slab *)span, slot);
 	else
 		run_free((struct run *)span);
@@ -523,7 +536,7 @@ static bool block_resize(struct span *span, unsigned int slot, const struct requ
 			return false;
 		anyhow = true;
 	}
-	if (span->kind == SPAN_SLAB) {
+	if (READ_ONCE(span->kind) == SPAN_SLAB) {
 		addr = slab_addr(slab, slot);
 		if (size > slab->size || (size <= slab->size / 2 && !anyhow))
 			return false;
@@ -637,11 +650,8 @@ struct shmdev_region *heap_share(const void *ptr, size_t *offset, size_t *left)
 	span = block_around(ptr, &slot, &start, &size);
 	if (span) {
 		slab = (struct slab *)span;
-		if (span->kind == SPAN_SLAB) {
-			__atomic_or_fetch(&slab->known[slot / 64], 1ULL << slot % 64,
-					  __ATOMIC_RELAXED);
-			slab->knows = true;
-			WRITE_ONCE(span->fast, NULL);
+		if (READ_ONCE(span->kind) == SPAN_SLAB) {
+			slab_tell(slab, slot);
 		} else {
 			((struct run *)span)->block.epoch = EPOCH_KNOWN;
 		}
@@ -658,6 +668,7 @@ struct shmdev_region *heap_share(const void *ptr, size_t *offset, size_t *left)
 void heap_fork_prepare(void)
 {
 	pthread_mutex_lock(&heap.lock);
+	heap_stop();
 	/* Before the child is made: then it need not copy what this writes to. */
 	__atomic_store_n(&heap.epoch, heap.epoch + 1, __ATOMIC_RELEASE);
 	tcache_fork_prepare();
@@ -665,6 +676,7 @@ void heap_fork_prepare(void)
 
 void heap_fork_parent(void)
 {
+	heap_resume();
 	pthread_mutex_unlock(&heap.lock);
 }
 
@@ -694,6 +706,7 @@ void heap_fork_child(void)
 	heap.spare = NULL;
 	heap.dirty_free = heap.used = 0;
 	heap.purging = false;
+	heap.stopped = 0;
 	tcache_fork_child();
 	for (size_t i = heap.arenas.nr; i-- > 0;) {
 		arena = heap.arenas.ranges[i].owner;

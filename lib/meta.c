@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 
 #define CHUNK		((size_t)1 << 20)
-#define CACHE_LINE	64
 
 void *meta_alloc(size_t size)
 {

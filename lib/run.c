@@ -257,7 +257,7 @@ static struct run *free_neighbour(const struct arena *arena, uint32_t page)
 	if (page >= arena->pages)
 		return NULL;
 	span = pagemap_get(arena->base + page * PAGE);
-	return span->kind == SPAN_FREE ? (struct run *)span : NULL;
+	return span && READ_ONCE(span->kind) == SPAN_FREE ? (struct run *)span : NULL;
 }
 
 /* Let @run take in @behind, which is in no bin. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-/* Slabs: pages with slots of one size, of one thread at a time.  All of it is locked. */
+/* Slabs: pages with slots of one size, of one thread at a time. */
 #define _GNU_SOURCE
 #include "alloc.h"
 
@@ -97,12 +97,10 @@ static void partial_remove(struct slab *slab)
 
 static void slab_count(struct slab *slab)
 {
-	struct arena *arena = slab->span.arena;
-
 	if (slab->counted)
 		return;
 	slab->counted = true;
-	WRITE_ONCE(arena->others, arena->others + 1);
+	arena_count_in(slab->span.arena);
 }
 
 static void slab_uncount(struct slab *slab)
@@ -249,6 +247,18 @@ bool slab_knows(const struct slab *slab, unsigned int slot)
 	return READ_ONCE(slab->known[slot / 64]) >> slot % 64 & 1;
 }
 
+void slab_tell(struct slab *slab, unsigned int slot)
+{
+	__atomic_or_fetch(&slab->known[slot / 64], 1ULL << slot % 64, __ATOMIC_RELAXED);
+	/* The parent's was never fast here, and its owner's lock is as fork() found it. */
+	if (slab->span.arena->inherited)
+		return;
+	pthread_mutex_lock(&slab->owner->lock);
+	slab->knows = true;
+	WRITE_ONCE(slab->span.fast, NULL);
+	pthread_mutex_unlock(&slab->owner->lock);
+}
+
 /* Give back the current slabs that are empty: where they are, there could be nothing. */
 static void tcache_trim(struct tcache *tcache)
 {
@@ -269,7 +279,7 @@ struct slab *slab_choose(struct tcache *tcache, unsigned int class)
 
 	tcache_drain(tcache);
 	if (tcache->asked) {
-		tcache->asked = false;
+		WRITE_ONCE(tcache->asked, false);
 		tcache_mend(tcache);
 		tcache_trim(tcache);
 	}
@@ -301,12 +311,60 @@ struct slab *slab_choose(struct tcache *tcache, unsigned int class)
 	slab_uncount(slab);
 	slab->state = SLAB_CURRENT;
 	arena = slab->span.arena;
-	if (!arena->others && arena != heap.spare)
+	if (!READ_ONCE(arena->others) && arena != heap.spare)
 		arena_watch(arena, slab);
 	else
 		slab_speed(slab);
 	WRITE_ONCE(tcache->current[class], slab);
 	return slab;
+}
+
+/* Whether @slab has nothing to it that only heap.lock could tell of. */
+static bool slab_is_plain(const struct slab *slab)
+{
+	return !slab->torn && !READ_ONCE(slab->withheld) &&
+	       slab->epoch == READ_ONCE(heap.epoch) &&
+	       READ_ONCE(slab->span.arena->witness) != slab;
+}
+
+struct slab *slab_swap(struct tcache *tcache, unsigned int class)
+{
+	struct slab *full = tcache->current[class], *slab = tcache->partial[class];
+
+	if (READ_ONCE(tcache->asked) || READ_ONCE(tcache->pending) || full == &slab_none)
+		return NULL;
+	if (slab_has_room(full))
+		return full;
+	if (!slab || !slab->counted || !slab_has_room(slab) || !slab_is_plain(full) ||
+	    !slab_is_plain(slab))
+		return NULL;
+	/* Of one arena there are as many others as before. */
+	if (slab->span.arena != full->span.arena) {
+		if (!arena_uncount_one_of(slab->span.arena))
+			return NULL;
+		arena_count_in(full->span.arena);
+	}
+	full->counted = true;
+	full->state = SLAB_FULL;
+	slab_speed(full);
+	slab->counted = false;
+	partial_remove(slab);
+	slab->state = SLAB_CURRENT;
+	slab_speed(slab);
+	WRITE_ONCE(tcache->current[class], slab);
+	return slab;
+}
+
+bool slab_reuse(struct tcache *tcache, struct slab *slab)
+{
+	if (slab->owner != tcache || slab->state != SLAB_FULL || !slab->counted ||
+	    slab_is_empty(slab) || !slab_is_plain(slab) ||
+	    READ_ONCE(slab->span.arena->withheld) ||
+	    READ_ONCE(slab->nfree) < slots_worth_it(slab))
+		return false;
+	partial_add(slab);
+	slab_speed(slab);
+	return true;
 }
 
 bool slab_sweep(struct tcache *tcache, unsigned int class)
@@ -341,7 +399,7 @@ void slab_settle(struct slab *slab)
 	if (slab->state == SLAB_FULL && READ_ONCE(slab->nfree) >= slots_worth_it(slab))
 		partial_add(slab);
 	/* As long as there are others, it is for them to say. */
-	if (arena->witness == slab && (arena->others || arena == heap.spare))
+	if (arena->witness == slab && (READ_ONCE(arena->others) || arena == heap.spare))
 		WRITE_ONCE(arena->witness, NULL);
 	slab_speed(slab);
 	if (slab_is_empty(slab) || (arena == heap.spare && READ_ONCE(arena->withheld)))

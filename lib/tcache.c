@@ -31,6 +31,7 @@ static struct tcache *tcache_new(void)
 		return NULL;
 	for (unsigned int class = 0; class < CLASSES; class++)
 		tcache->current[class] = &slab_none;
+	tcache->lock = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 	tcache->next = heap.tcaches;
 	heap.tcaches = tcache;
 	return tcache;
@@ -48,6 +49,7 @@ static void tcache_idle(struct tcache *tcache)
 		}
 	}
 	tcache_mend(tcache);
+	stash_release(tcache);
 	tcache->next_idle = heap.idle;
 	heap.idle = tcache;
 	/*
@@ -103,8 +105,7 @@ int heap_init(void)
 	return 0;
 }
 
-/* The calling thread's, or &heap.common. */
-static struct tcache *tcache_get(void)
+struct tcache *tcache_get(void)
 {
 	struct tcache *tcache = tcache_self;
 
@@ -132,6 +133,65 @@ static struct tcache *tcache_get(void)
 	return tcache;
 }
 
+/* --- Without heap.lock -------------------------------------------------------------------- */
+
+bool tcache_enter(struct tcache *tcache)
+{
+	if (tcache == &tcache_none)
+		return false;
+	pthread_mutex_lock(&tcache->lock);
+	if (!__atomic_load_n(&heap.stopped, __ATOMIC_ACQUIRE))
+		return true;
+	pthread_mutex_unlock(&tcache->lock);
+	return false;
+}
+
+void tcache_leave(struct tcache *tcache)
+{
+	pthread_mutex_unlock(&tcache->lock);
+}
+
+void heap_stop(void)
+{
+	__atomic_store_n(&heap.stopped, heap.stopped + 1, __ATOMIC_RELAXED);
+	if (heap.stopped > 1)
+		return;
+	/* Who was there before has left, who comes afterwards sees it. */
+	for (struct tcache *tcache = heap.tcaches; tcache; tcache = tcache->next) {
+		pthread_mutex_lock(&tcache->lock);
+		pthread_mutex_unlock(&tcache->lock);
+	}
+}
+
+void heap_resume(void)
+{
+	__atomic_store_n(&heap.stopped, heap.stopped - 1, __ATOMIC_RELEASE);
+}
+
+static void *quick_alloc(size_t size, unsigned int class, bool *dirty)
+{
+	struct tcache *self = tcache_self;
+	struct slab *slab;
+
+	if (!tcache_enter(self))
+		return NULL;
+	slab = slab_swap(self, class);
+	tcache_leave(self);
+	/* What fork() does to it now is what it does to who is in alloc_fast(). */
+	return slab ? slab_take(slab, size, dirty) : NULL;
+}
+
+static bool quick_event(struct tcache *self, struct slab *slab)
+{
+	bool done;
+
+	if (!tcache_enter(self))
+		return false;
+	done = slab_reuse(self, slab);
+	tcache_leave(self);
+	return done;
+}
+
 /* --- The slow ways ------------------------------------------------------------------------ */
 
 void *tcache_alloc(size_t size, unsigned int class, bool *dirty)
@@ -141,6 +201,9 @@ void *tcache_alloc(size_t size, unsigned int class, bool *dirty)
 	void *addr;
 	int err;
 
+	addr = quick_alloc(size, class, dirty);
+	if (addr)
+		return addr;
 	tcache = tcache_get();
 
 	pthread_mutex_lock(&heap.lock);
@@ -150,6 +213,8 @@ void *tcache_alloc(size_t size, unsigned int class, bool *dirty)
 			break;
 		pthread_mutex_unlock(&heap.lock);
 		err = pool_grow(&heap.pool, slab_pages(class), PAGE);
+		if (err && stash_flush())
+			err = 0;
 		pthread_mutex_lock(&heap.lock);
 		if (err && !slab_sweep(tcache, class)) {
 			pthread_mutex_unlock(&heap.lock);
@@ -174,6 +239,8 @@ static bool may_stay(const struct slab *slab)
 
 void tcache_event(struct tcache *self, struct slab *slab)
 {
+	if (quick_event(self, slab))
+		return;
 	pthread_mutex_lock(&heap.lock);
 	/* If it was the last one of its arena, another thread may have been faster. */
 	if (slab->owner == self) {
