@@ -7,6 +7,7 @@ SHMDEV_STORM is how many rounds the storm has, each of which loses something els
 import contextlib
 import ctypes
 import gc
+import multiprocessing
 import os
 import pickle
 import random
@@ -22,7 +23,7 @@ from multiprocessing.reduction import ForkingPickler
 
 import tap
 import shmdev
-from shmdev import RawArray, _holds
+from shmdev import RawArray, _holds, _sharing, _shmdev
 from tap import THOROUGH
 
 TIMEOUT = 60
@@ -165,8 +166,17 @@ class Holds(Base):
         done = interpreter("import shmdev; from multiprocessing.reduction import ForkingPickler\n"
                            "a = shmdev.RawArray('b', 10)\n"
                            "ForkingPickler.dumps(a)\n"
-                           "print([h.sent for h in shmdev._holds._holds.values()])")
-        self.assertEqual((done.stdout, done.stderr), (b"[True]\n", b""))
+                           "print(shmdev._shmdev.holds_sweep(1 << 40)[1])")
+        self.assertEqual((done.stdout, done.stderr), (b"True\n", b""))
+
+    def test_where_the_first_was_sent(self):
+        """What has the place of its frame later sends nothing for that."""
+        before, _sharing._imported_by = _sharing._imported_by, id(sys._getframe())
+        try:
+            pickle.dumps(RawArray("b", 10))
+        finally:
+            _sharing._imported_by = before
+        self.assertFalse(_shmdev.holds_sweep(1 << 40)[1])
 
     def test_not_more_than_a_share_of_the_machine(self):
         before, _holds._LIMIT = _holds._LIMIT, 10 * LARGE
@@ -180,15 +190,27 @@ class Holds(Base):
             _holds._LIMIT = before
 
     def test_more_than_there_are_slots(self):
-        """Who gets none is held for its time."""
+        """Who gets none is held for its time, and later there are as many as before."""
+        def slots_left():
+            receipts = []
+            while not receipts or receipts[-1][1] >= 0:
+                receipts.append(_holds.hold(region, True))
+            for receipt in receipts[:-1]:
+                _holds.arrived(*receipt)
+            return len(receipts) - 1
+
+        region = RawArray("b", LARGE).region
+        count = slots_left()
+        self.assertGreater(count, 1000)
         array = RawArray("i", [5])
-        sent = [send_form(array) for _ in range(_holds._SLOTS + 10)]
+        sent = [send_form(array) for _ in range(count + 10)]
         del array
         gc.collect()
         self.assertEqual({pickle.loads(data)[0] for data in sent[::100] + sent[-10:]}, {5})
         forget_all()
         self.assertEqual(_holds.held(), 0)
-        self.assertEqual(len(_holds._ledger.free), _holds._SLOTS)
+        self.assertEqual(slots_left(), count)
+        forget_all()
 
     def test_alive_it_needs_no_hold(self):
         array = RawArray("b", LARGE)
@@ -199,18 +221,66 @@ class Holds(Base):
 
     def test_nonsense_in_the_ledger(self):
         """Others can write what they like there: nothing but a hold is lost."""
-        data = send_form(RawArray("b", LARGE))
-        ledger = _holds._ledger
-        for slot in range(0, _holds._SLOTS, 7):
-            ledger.slots[slot] = 2**64 - 1 - slot
-        ledger.entries[0] = 2**32 - 1
+        one, other = RawArray("b", LARGE), RawArray("b", LARGE)
+        if one.region is other.region:
+            self.skipTest("huge pages: both are in one region, which stays with one of them")
+        receipt = _holds.hold(one.region, True)
+        region, offset, size = _shmdev.attach(receipt[0], False)
+        ledger = memoryview(region)[offset:offset + size]
+        slots = ledger[8:].cast("Q")
+        for nonsense in (2**64 - 1, 2**63 - 1):
+            for slot in range(len(slots)):
+                slots[slot] = nonsense
+            ledger[:4].cast("I")[0] = 2**32 - 1
+            self.assertGreaterEqual(_holds.held(), LARGE)
+        data = send_form(other)     # whose slot is as good as new
+        del one, other
         gc.collect()
-        self.assertGreaterEqual(_holds.held(), LARGE)
+        self.assertGreaterEqual(_holds.held(), 2 * LARGE)
         self.assertEqual(len(pickle.loads(data)), LARGE)
+        self.assertLess(_holds.held(), 2 * LARGE)
+        del slots, ledger, region
+        block = _shmdev.block(64)
+        handle = _shmdev.handle(_shmdev.address(block))
+        for slot in (-1, 7, 2**62):
+            self.assertRaises(ValueError, _shmdev.arrived, handle, slot, 1)
+        _shmdev.arrived(handle, 6, 1)
+        self.assertEqual(memoryview(block).cast("Q")[7], 1)
+        odd = _shmdev.handle(_shmdev.address(block) + 4)
+        self.assertRaises(ValueError, _shmdev.arrived, odd, 0, 1)
+
+    def test_late_receipt(self):
+        """Who loads once more what was loaded does not undo what another has said since."""
+        first = send_form(RawArray("b", LARGE))
+        keep = pickle.loads(first)
         self.assertEqual(_holds.held(), 0)
-        block = shmdev._shmdev.block(64)
-        for at, slot in ((-8, 0), (0, -1), (0, 7), (3, 0), (64, 0), (2**62, 0), (0, 2**62)):
-            self.assertRaises(ValueError, shmdev._shmdev.ledger_enter, block, at, slot, 1)
+        receipts = [_holds.hold(keep.region, True)]     # has the slot of the first now
+        receipts.append(_holds.hold(keep.region, True))
+        self.assertGreaterEqual(_holds.held(), LARGE)
+        for receipt in receipts:
+            _holds.arrived(*receipt)
+        pickle.loads(first)
+        self.assertEqual(_holds.held(), 0)
+        # Or before the other has said it.
+        receipt = _holds.hold(keep.region, True)
+        pickle.loads(first)
+        self.assertGreaterEqual(_holds.held(), LARGE)
+        _holds.arrived(*receipt)
+        self.assertEqual(_holds.held(), 0)
+
+    def test_closed_region(self):
+        """What was sent is there when its sender has closed the region."""
+        array = RawArray("b", b"\3" * LARGE)
+        region = array.region
+        data = send_form(region)
+        del array
+        region.close()
+        self.assertGreaterEqual(_holds.held(), LARGE)
+        again = pickle.loads(data)
+        self.assertEqual(memoryview(again)[LARGE - 1], 3)
+        self.assertEqual(_holds.held(), 0)
+        self.assertRaises(ValueError, _shmdev.hold, region, 1.0, True, 1 << 40)
+        self.assertRaises(TypeError, _shmdev.hold, b"", 1.0, True, 1 << 40)
 
     def test_threads(self):
         """All send and load at the same time."""
@@ -249,6 +319,90 @@ class Holds(Base):
         self.assertEqual(after.blocks, before.blocks)
         self.assertLessEqual(after.region_bytes, before.region_bytes + (8 << 20))
         self.assertLessEqual(descriptors(), open_before + 2)
+
+
+class Interrupted(Base):
+    """What sends, where another thing was being sent: handlers, finalizers; and Ctrl-C."""
+
+    def test_handlers_that_send(self):
+        code = """
+import pickle, signal, sys, time
+import shmdev
+from multiprocessing.reduction import ForkingPickler
+array = shmdev.RawArray("b", 3 << 20)
+pickle.loads(bytes(ForkingPickler.dumps(array)))    # imports what can be imported once
+calls = 0
+def handle(*_):
+    global calls
+    calls += 1
+    pickle.loads(bytes(ForkingPickler.dumps(array)))
+    shmdev.set_hold(600, 10)
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end or calls < 20:
+    pickle.loads(bytes(ForkingPickler.dumps(array)))
+    shmdev.set_hold(600, 10)
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(shmdev._holds.held())
+"""
+        done = interpreter(code, "5" if THOROUGH else "1")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"0\n", b""))
+
+    def test_anywhere(self):
+        """An exception, or a send, at each line of what holds; then all is as before."""
+        array = RawArray("b", 20 << 20)
+        region = array.region
+
+        class Stop(BaseException):
+            pass
+
+        def send():
+            receipt = _holds.hold(region, True)
+            shmdev.set_hold(500, 5)
+            _holds.held()
+            _holds.arrived(*receipt)
+
+        def at_line(number, action):
+            """send(), and action before the number-th line of _holds; whether it has so many."""
+            count = 0
+
+            def trace(frame, event, arg):
+                nonlocal count
+                if frame.f_code.co_filename != _holds.__file__:
+                    return None
+                if event == "line":
+                    count += 1
+                    if count == number:
+                        sys.settrace(None)
+                        action()
+                return trace
+
+            _holds._keeper = None       # the one there is ends
+            sys.settrace(trace)
+            try:
+                send()
+            except Stop:
+                pass
+            finally:
+                sys.settrace(None)
+            return count >= number
+
+        def stop():
+            raise Stop
+
+        for action in (send, stop):
+            lines = 1
+            while at_line(lines, action):
+                lines += 1
+                # Whoever comes next is held, let go, and has a keeper.
+                data = send_form(array)
+                self.assertTrue(_holds._keeper.is_alive())
+                pickle.loads(data)
+                shmdev.set_hold(0, 0)
+                self.assertEqual(_holds.held(), 0)
+                shmdev.set_hold()
+            self.assertGreater(lines, 20)
 
 
 class Limits(Base):
@@ -318,6 +472,12 @@ def load_limited(data):
     assert len(pickle.loads(data)) == LARGE
 
 
+def send_to_nobody(queue, seconds):
+    _holds._EXIT_SECONDS = 10 * TIMEOUT
+    shmdev.set_hold(seconds)
+    queue.put(RawArray("b", LARGE))
+
+
 class Ends(Base):
     """Processes that end, begin and fork."""
 
@@ -362,6 +522,22 @@ if random.random() < 0.3:
             with self.subTest(seed=seed):
                 done = interpreter(code, str(seed))
                 self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"", b""))
+
+    def test_end_without_a_receiver(self):
+        """A process of multiprocessing waits for what it has sent, but not for ever."""
+        for method in multiprocessing.get_all_start_methods():
+            for seconds in (0, 0.3):
+                with self.subTest(method=method, seconds=seconds):
+                    context = multiprocessing.get_context(method)
+                    lost = context.SimpleQueue()
+                    process = context.Process(target=send_to_nobody, args=(lost, seconds))
+                    process.start()
+                    process.join(TIMEOUT)
+                    if process.exitcode is None:
+                        process.kill()
+                        process.join()
+                    self.assertEqual(process.exitcode, 0)
+                    self.assertRaises(FileNotFoundError, lost.get)
 
     def test_others_inherit_nothing(self):
         """What is executed has no descriptor and no mapping of ours."""

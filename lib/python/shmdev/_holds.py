@@ -6,6 +6,10 @@ an array and forget it, whoever pickles it holds its region until it has been lo
 or for some time.  The receiver says that it was loaded in the sender's ledger, which is
 shared memory: no descriptor, no message and no third process is needed, and whatever
 happens to the two, nothing is left when they are gone.
+
+What is held is kept in C, where one thing happens after another: a pickle may be made by
+a signal's handler or a finalizer, in the midst of what its own thread is doing here, and
+Ctrl-C may be the end of any line.
 """
 
 from __future__ import annotations
@@ -13,7 +17,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
 
 from . import _shmdev
 from ._late import imports
@@ -42,122 +45,28 @@ _STAY_SECONDS = 1.0
 # All that is held at a time, the oldest being given up if it is more.
 _LIMIT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
-_SLOTS = 8191
-
-
-class _Hold:
-    __slots__ = ("deadline", "region", "sent", "serial", "slot")
-
-    def __init__(self, region: _shmdev.Region, slot: int, serial: int, sent: bool) -> None:
-        self.region = region
-        self.slot = slot
-        self.serial = serial
-        self.sent = sent
-        self.deadline = time.monotonic() + (_sent_seconds if sent else _pickled_seconds)
-
-
-class _Ledger:
-    """Where receivers tell us; see send.c for what is in it."""
-
-    def __init__(self) -> None:
-        memory: Any = memoryview(_shmdev.block(8 + 8 * _SLOTS))  # type: ignore[arg-type]
-        self.memory = memory
-        self.entries = memory[:4].cast("I")
-        self.slots = memory[8:].cast("Q")
-        self.handle = _shmdev.handle(_shmdev.address(memory))
-        self.free = list(range(_SLOTS - 1, -1, -1))
-
-
-# Held by who changes what follows; what is let go is dropped without it.
-_lock = threading.Lock()
-_ledger: _Ledger | None = None
-_holds: OrderedDict[int, _Hold] = OrderedDict()  # by serial, the oldest first
-_regions: dict[_shmdev.Region, int] = {}  # how many holds each has
-_bytes = 0
-_serial = 0
-_looked = 0  # at so many entries of the ledger
-_next_look = 0.0
-_enough = _WORTH_A_THREAD  # bytes, to look before that
 _keeper: threading.Thread | None = None
 _finalizer: Any = None
 
 
 def _forked() -> None:
     """What the parent holds is the parent's affair, and so is who waits for it."""
-    global _lock, _ledger, _holds, _regions, _bytes, _looked, _enough, _keeper, _finalizer
-    _lock = threading.Lock()
-    _ledger = None
-    _holds, _regions, _bytes, _looked, _enough = OrderedDict(), {}, 0, 0, _WORTH_A_THREAD
+    global _keeper, _finalizer
+    _shmdev.holds_forked()
     _keeper = _finalizer = None
 
 
 os.register_at_fork(after_in_child=_forked)
 
 
-def _let_go(hold: _Hold, gone: list[Any]) -> None:
-    """Locked."""
-    global _bytes
-    del _holds[hold.serial]
-    if hold.slot >= 0:
-        assert _ledger
-        _ledger.free.append(hold.slot)
-    left = _regions[hold.region] - 1
-    if left:
-        _regions[hold.region] = left
-    else:
-        del _regions[hold.region]
-        _bytes -= hold.region.size
-    gone.append(hold)
-
-
-def _arrived(hold: _Hold) -> bool:
-    assert _ledger
-    return hold.slot >= 0 and _ledger.slots[hold.slot] == hold.serial
-
-
-def _sweep(gone: list[Any], thoroughly: bool = False) -> None:
-    """Let go of what has arrived or was held for long enough.  Locked."""
-    global _looked, _next_look, _enough
-    if not _ledger:
-        return
-    entries = _ledger.entries[0]
-    now = time.monotonic()
-    # What was sent first tends to arrive first.  Where it does not, as behind what is lost,
-    # all are looked at when some have arrived: a tenth of the time, and when it is much memory.
-    if thoroughly or (entries != _looked and (now >= _next_look or _bytes > _enough)):
-        _looked = entries
-        for hold in list(_holds.values()):
-            if _arrived(hold) or hold.deadline <= now:
-                _let_go(hold, gone)
-        _next_look = now + 10 * (time.monotonic() - now)
-        _enough = 2 * _bytes + _WORTH_A_THREAD
-    while _holds:
-        hold = next(iter(_holds.values()))
-        if not (_arrived(hold) or hold.deadline <= now or _bytes > _LIMIT):
-            break
-        _let_go(hold, gone)
-
-
 def hold(region: _shmdev.Region, sent: bool) -> tuple[bytes, int, int]:
-    """Hold region for one that loads it: (our ledger, slot, serial) for arrived()."""
-    global _ledger, _serial, _bytes
-    gone: list[Any] = []
-    with _lock:
-        if _ledger is None:
-            _ledger = _Ledger()
-        _sweep(gone)
-        _serial += 1
-        slot = _ledger.free.pop() if _ledger.free else -1
-        _holds[_serial] = _Hold(region, slot, _serial, sent)
-        if region not in _regions:
-            _bytes += region.size
-        _regions[region] = _regions.get(region, 0) + 1
-        receipt = _ledger.handle, slot, _serial
-        if sent:
-            _wait_at_exit()
-        wants_keeper = _bytes >= _WORTH_A_THREAD and _keeper is None
-    if wants_keeper:
-        _start_keeper()
+    """Hold region for one that loads it: what it gives to arrived()."""
+    seconds = _sent_seconds if sent else _pickled_seconds
+    receipt, held = _shmdev.hold(region, seconds, sent, _LIMIT)
+    if sent and _finalizer is None:
+        _wait_at_exit()
+    if held >= _WORTH_A_THREAD:
+        _want_keeper()
     return receipt
 
 
@@ -166,8 +75,7 @@ def arrived(handle: bytes, slot: int, serial: int) -> None:
     if slot < 0:
         return
     try:
-        region, offset, _ = _shmdev.attach(handle, False)
-        _shmdev.ledger_enter(region, offset, slot, serial)
+        _shmdev.arrived(handle, slot, serial)
     except (OSError, ValueError, MemoryError):
         pass  # it has ended, or we are short of descriptors: it lets go in time
 
@@ -176,56 +84,48 @@ def _keep() -> None:
     """Let go of what has arrived when it has, until little is left."""
     global _keeper
     last = -1
-    while True:
-        gone: list[Any] = []
-        with _lock:
-            ledger = _ledger
-            if _keeper is not threading.current_thread() or ledger is None:
-                return
-            seen = ledger.entries[0]
-            _sweep(gone, thoroughly=True)
-            if _bytes >= _WORTH_A_THREAD:
-                # What is held from now on may have to go before all of these.
-                seconds = min(
-                    min(hold.deadline for hold in _holds.values()) - time.monotonic(),
-                    max(_STAY_SECONDS, min(_sent_seconds, _pickled_seconds)),
-                )
-            elif last == _serial:
-                _keeper = None
-                return
-            else:
-                seconds = _STAY_SECONDS
-            last = _serial
-        gone.clear()
-        _shmdev.ledger_wait(ledger.memory, seen, seconds)
+    while _keeper is threading.current_thread():
+        held, _, seconds, serial, seen = _shmdev.holds_sweep(_LIMIT)
+        if held >= _WORTH_A_THREAD:
+            # What is held from now on may have to go before all of these.
+            seconds = min(seconds, max(_STAY_SECONDS, min(_sent_seconds, _pickled_seconds)))
+        elif last != serial:
+            seconds = _STAY_SECONDS
+        else:
+            _keeper = None
+            # Who has sent something meanwhile may have relied on us.
+            if _shmdev.holds_sweep(_LIMIT)[0] >= _WORTH_A_THREAD:
+                _want_keeper()
+            return
+        last = serial
+        _shmdev.holds_wait(seen, seconds)
         time.sleep(_PAUSE_SECONDS)
 
 
-def _start_keeper() -> None:
+def _want_keeper() -> None:
+    """Have a keeper.  Of several that are started at a time one stays."""
     global _keeper
+    # What was interrupted here may have left one that was never started.
+    if _keeper is not None and _keeper.is_alive():
+        return
     thread = threading.Thread(target=_keep, name="shmdev-holds", daemon=True)
-    with _lock:
-        if _keeper is not None:
-            return
-        _keeper = thread
+    _keeper = thread
     try:
         thread.start()
     except RuntimeError:  # no thread to be had, or the interpreter is ending
-        with _lock:
-            if _keeper is thread:
-                _keeper = None
+        if _keeper is thread:
+            _keeper = None
 
 
 def _wait_at_exit() -> None:
-    """Let a process of multiprocessing end after what it sent has arrived.  Locked."""
+    """Let a process of multiprocessing end after what it sent has arrived."""
     global _finalizer
-    if _finalizer is not None:
-        return
     with imports:
         from multiprocessing import process, util
 
-    _finalizer = False
-    if process.parent_process() is not None:
+    if process.parent_process() is None:
+        _finalizer = False
+    else:
         # After queues have written what was put into them, whose priority is -5.
         _finalizer = util.Finalize(None, _linger, exitpriority=-10)
 
@@ -233,19 +133,11 @@ def _wait_at_exit() -> None:
 def _linger() -> None:
     end = time.monotonic() + _EXIT_SECONDS
     while True:
-        gone: list[Any] = []
-        with _lock:
-            ledger = _ledger
-            if ledger is None:
-                return
-            seen = ledger.entries[0]
-            _sweep(gone, thoroughly=True)
-            waiting = any(hold.sent for hold in _holds.values())
-        gone.clear()
+        _, waiting, seconds, _, seen = _shmdev.holds_sweep(_LIMIT)
         left = end - time.monotonic()
         if not waiting or left <= 0:
             return
-        _shmdev.ledger_wait(ledger.memory, seen, left)
+        _shmdev.holds_wait(seen, min(left, seconds))
 
 
 def set_hold(sent: float = 600.0, pickled: float = 10.0) -> None:
@@ -259,23 +151,20 @@ def set_hold(sent: float = 600.0, pickled: float = 10.0) -> None:
     What is held at the moment is held no longer than it is now set.  Never more than a
     quarter of the machine's memory is held; what was sent first is given up first.
 
-    Any thread may call this.  New in version 0.1.
+    A process that multiprocessing has started does not end before what it has sent was
+    loaded, or its time is over, or 10 seconds are: nobody else has that memory.  One that
+    has sent something nobody will take ends at once after set_hold(sent=0).
+
+    Any thread may call this, and so may the handler of a signal.  New in version 0.1.
     """
     global _sent_seconds, _pickled_seconds
     if not (sent >= 0 and pickled >= 0):
         raise ValueError("times must not be negative")
-    gone: list[Any] = []
-    with _lock:
-        _sent_seconds, _pickled_seconds = float(sent), float(pickled)
-        now = time.monotonic()
-        for hold in _holds.values():
-            hold.deadline = min(hold.deadline, now + (sent if hold.sent else pickled))
-        _sweep(gone, thoroughly=True)
+    _sent_seconds, _pickled_seconds = float(sent), float(pickled)
+    _shmdev.holds_shorten(sent, pickled)
+    held()
 
 
 def held() -> int:
-    """How many bytes are held now; for tests."""
-    gone: list[Any] = []
-    with _lock:
-        _sweep(gone, thoroughly=True)
-        return _bytes
+    """How many bytes are held now, after a look at what has arrived."""
+    return _shmdev.holds_sweep(_LIMIT)[0]

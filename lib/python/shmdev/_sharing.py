@@ -26,20 +26,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def _frames() -> dict[int, types.CodeType]:
-    """What runs, by the ids of frames."""
-    frame = sys._getframe()
-    frames = {}
-    while frame.f_back is not None:
-        frame = frame.f_back
-        frames[id(frame)] = frame.f_code
-    return frames
-
-
 # This module is imported when something is first pickled.  If that is for multiprocessing, its
 # pickler has looked up the reducers that there are before ours is registered below.
-_SENDERS = (reduction.dump.__code__, reduction.ForkingPickler.dumps.__func__.__code__)
-_imported_by = next((id_ for id_, code in _frames().items() if code in _SENDERS), None)
+_dumps: Any = reduction.ForkingPickler.dumps
+_SENDERS = (reduction.dump.__code__, _dumps.__func__.__code__)
+
+
+def _sender() -> int | None:
+    """The id of the frame, if there is one, in which multiprocessing pickles."""
+    frame: types.FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code not in _SENDERS:
+        frame = frame.f_back
+    return id(frame) if frame else None
+
+
+_imported_by = _sender()
 
 
 class Parcel:
@@ -51,7 +52,7 @@ class Parcel:
         self.region = region
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._reduce(_imported_by in _frames())
+        return self._reduce(_imported_by is not None and _imported_by == _sender())
 
     def _reduce(self, sent: bool) -> tuple[Any, ...]:
         region = self.region

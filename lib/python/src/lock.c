@@ -46,14 +46,6 @@ struct lock {
 #define NO_TIMEOUT	LLONG_MAX
 #define AT_ONCE		LLONG_MIN
 
-static long long now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
 /* This thread: its number, and what another thread of this number does not have. */
 static __thread uint32_t self_number;
 static __thread uint64_t self_since;
@@ -236,7 +228,7 @@ static int lock_inherit(struct lock_memory *memory)
 static int lock_wait(struct lock_memory *memory, long long end)
 {
 	uint32_t word = __atomic_load_n(&memory->word, __ATOMIC_RELAXED);
-	long long left = end == NO_TIMEOUT ? LOOK_NS : end - now_ns();
+	long long left = end == NO_TIMEOUT ? LOOK_NS : end - monotonic_ns();
 	struct timespec timeout;
 
 	if (left <= 0)
@@ -309,7 +301,7 @@ static PyObject *lock_acquire(PyObject *self, PyObject *args, PyObject *names)
 			return NULL;
 		/* Not longer than a century. */
 		if (seconds < 3e9)
-			end = now_ns() + (long long)((seconds > 0 ? seconds : 0) * 1e9);
+			end = monotonic_ns() + (long long)((seconds > 0 ? seconds : 0) * 1e9);
 	}
 	got = lock_hold(memory, end);
 	return got < 0 ? NULL : PyBool_FromLong(got);

@@ -56,9 +56,11 @@ static int module_exec(PyObject *module)
 	static PyMethodDef *const methods[] = {
 		array_methods, block_methods, region_methods,
 		fill_methods, info_methods, ready_methods, dlpack_methods, send_methods, lock_methods,
+		holds_methods,
 	};
 	struct module_state *state = module_state(module);
 
+	holds_init(&state->holds);
 	state->regions = PyDict_New();
 	state->name_from_buffer = PyUnicode_InternFromString("from_buffer");
 	if (!state->regions || !state->name_from_buffer || module_learn_ctypes(state) < 0 ||
@@ -103,6 +105,7 @@ static int module_clear(PyObject *module)
 {
 	struct module_state *state = module_state(module);
 
+	holds_clear(&state->holds);
 	Py_CLEAR(state->block_type);
 	Py_CLEAR(state->region_type);
 	Py_CLEAR(state->fast_type);

@@ -17,6 +17,7 @@ struct region {
 	PyObject_HEAD
 	struct shmdev_region *region;
 	long pins;		/* atomic; or CLOSED */
+	Py_ssize_t holds;
 	PyObject *key;		/* in the table of regions; NULL if it was never there */
 	PyObject *weakrefs;
 };
@@ -99,6 +100,7 @@ PyObject *region_wrap(struct module_state *state, struct shmdev_region *found)
 	}
 	region->region = found;
 	region->pins = 0;
+	region->holds = 0;
 	region->key = NULL;
 	region->weakrefs = NULL;
 	switch (region_publish(state, region, &object)) {
@@ -466,6 +468,22 @@ static PyObject *region_locate(PyObject *module, PyObject *arg)
 	return region ? Py_BuildValue("(Nn)", region, (Py_ssize_t)offset) : NULL;
 }
 
+struct shmdev_region *region_ref(PyObject *object)
+{
+	struct shmdev_region *region;
+
+	if (region_pin(object) < 0)
+		return NULL;
+	region = shmdev_region_ref(((struct region *)object)->region);
+	region_unpin(object);
+	return region;
+}
+
+Py_ssize_t *region_holds(PyObject *object)
+{
+	return &((struct region *)object)->holds;
+}
+
 static PyObject *region_handle(PyObject *module, PyObject *arg)
 {
 	struct shmdev_handle handle;
@@ -479,8 +497,7 @@ static PyObject *region_handle(PyObject *module, PyObject *arg)
 		return NULL;
 	err = shmdev_region_export(((struct region *)arg)->region, &handle);
 	region_unpin(arg);
-	return err ? error_set("shmdev_region_export", -err) :
-		     PyBytes_FromStringAndSize((const char *)&handle, sizeof(handle));
+	return err ? error_set("shmdev_region_export", -err) : handle_bytes(&handle);
 }
 
 static PyObject *region_forked(PyObject *module, PyObject *Py_UNUSED(ignored))

@@ -1,27 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
-/*
- * Handles as bytes and text, and ledgers: shared memory in which a receiver tells a
- * sender what has arrived; see shmdev._holds.
- */
+/* Handles as bytes and text. */
 #include "shmdevmodule.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
-/* --- Handles -------------------------------------------------------------------- */
-
-static PyObject *handle_bytes(const struct shmdev_handle *handle)
+PyObject *handle_bytes(const struct shmdev_handle *handle)
 {
 	return PyBytes_FromStringAndSize((const char *)handle, sizeof(*handle));
 }
 
-/* For "O&": a handle from bytes of its size. */
-static int handle_convert(PyObject *object, void *to)
+int handle_convert(PyObject *object, void *to)
 {
 	if (!PyBytes_Check(object) ||
 	    PyBytes_GET_SIZE(object) != (Py_ssize_t)sizeof(struct shmdev_handle)) {
@@ -109,77 +98,6 @@ static PyObject *address(PyObject *Py_UNUSED(module), PyObject *arg)
 	return result;
 }
 
-/* --- Ledgers -------------------------------------------------------------------- */
-
-/*
- * A ledger is shared memory: how many entries were ever made, which is what its owner
- * waits for, and slots of serial numbers.  Others may write nonsense to it.
- */
-struct ledger {
-	uint32_t entries;
-	uint32_t pad;
-	uint64_t slots[];
-};
-
-/* The ledger in @view, which must have @slot; NULL with an exception. */
-static struct ledger *ledger_of(const Py_buffer *view, Py_ssize_t at, Py_ssize_t slot)
-{
-	if (at < 0 || slot < 0 || at % 8 ||
-	    at > view->len - (Py_ssize_t)sizeof(struct ledger) ||
-	    slot >= (view->len - at - (Py_ssize_t)sizeof(struct ledger)) / 8) {
-		PyErr_SetString(PyExc_ValueError, "no such entry of a ledger");
-		return NULL;
-	}
-	return (struct ledger *)((char *)view->buf + at);
-}
-
-static PyObject *ledger_enter(PyObject *Py_UNUSED(module), PyObject *args)
-{
-	unsigned long long serial;
-	struct ledger *ledger;
-	Py_ssize_t at, slot;
-	Py_buffer view;
-
-	if (!PyArg_ParseTuple(args, "w*nnK:ledger_enter", &view, &at, &slot, &serial))
-		return NULL;
-	ledger = ledger_of(&view, at, slot);
-	if (ledger) {
-		__atomic_store_n(&ledger->slots[slot], serial, __ATOMIC_RELEASE);
-		__atomic_add_fetch(&ledger->entries, 1, __ATOMIC_RELEASE);
-		syscall(SYS_futex, &ledger->entries, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-	}
-	PyBuffer_Release(&view);
-	if (!ledger)
-		return NULL;
-	Py_RETURN_NONE;
-}
-
-static PyObject *ledger_wait(PyObject *Py_UNUSED(module), PyObject *args)
-{
-	struct timespec timeout;
-	struct ledger *ledger;
-	unsigned int seen;
-	double seconds;
-	Py_buffer view;
-
-	if (!PyArg_ParseTuple(args, "w*Id:ledger_wait", &view, &seen, &seconds))
-		return NULL;
-	ledger = ledger_of(&view, 0, 0);
-	if (ledger) {
-		/* Longer than a day is a day: the caller looks and waits again. */
-		seconds = seconds < 0 ? 0 : seconds > 86400 ? 86400 : seconds;
-		timeout.tv_sec = (time_t)seconds;
-		timeout.tv_nsec = (long)((seconds - (double)timeout.tv_sec) * 1e9);
-		Py_BEGIN_ALLOW_THREADS
-		syscall(SYS_futex, &ledger->entries, FUTEX_WAIT, seen, &timeout, NULL, 0);
-		Py_END_ALLOW_THREADS
-	}
-	PyBuffer_Release(&view);
-	if (!ledger)
-		return NULL;
-	Py_RETURN_NONE;
-}
-
 PyMethodDef send_methods[] = {
 	{ "handle", handle_make, METH_O,
 	  "handle($module, address, /)\n--\n\n"
@@ -196,11 +114,5 @@ PyMethodDef send_methods[] = {
 	{ "handle_parse", handle_parse, METH_O,
 	  "handle_parse($module, text, /)\n--\n\n"
 	  "The handle that text is of." },
-	{ "ledger_enter", ledger_enter, METH_VARARGS,
-	  "ledger_enter($module, buffer, offset, slot, serial, /)\n--\n\n"
-	  "Store serial in a slot of the ledger at offset of buffer, and wake its owner." },
-	{ "ledger_wait", ledger_wait, METH_VARARGS,
-	  "ledger_wait($module, ledger, seen, seconds, /)\n--\n\n"
-	  "Wait until the ledger has more entries than were seen, or for some seconds." },
 	{ NULL, NULL, 0, NULL },
 };

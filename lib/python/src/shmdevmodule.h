@@ -11,6 +11,7 @@
 #include "convert.h"
 
 #include <shmdev.h>
+#include <time.h>
 
 /* A class that RawArray was asked for not long ago. */
 struct recent_class {
@@ -23,6 +24,39 @@ struct recent_class {
 };
 
 #define RECENT_CLASSES	64
+
+struct block;
+
+/* Memory that is held for others to load it. */
+struct hold {
+	struct hold *next, *prev;
+	PyObject *object;		/* its Region, which may be closed by now */
+	struct shmdev_region *region;
+	size_t size;
+	long long deadline;
+	uint64_t serial;
+	int slot;			/* of the ledger; or -1 */
+	bool sent;
+};
+
+/*
+ * All that is held, the oldest first, and where receivers say that something has arrived.
+ * No code of Python runs while it is being changed: neither a signal's handler nor a
+ * finalizer, which may themselves send something, comes in between, and no exception.
+ */
+struct holds {
+	gil_lock lock;
+	struct hold list;		/* its ends */
+	size_t bytes;			/* in the regions of all of them */
+	uint64_t serial;		/* of the last */
+	struct block *block;		/* the ledger, or NULL */
+	struct shmdev_handle handle;	/* of that */
+	uint16_t *free;			/* slots of it that nothing has */
+	unsigned int nr_free;
+	uint32_t looked;		/* at so many entries */
+	long long next_look;
+	size_t enough;			/* to look before that */
+};
 
 /* All that one interpreter's instance of the module owns. */
 struct module_state {
@@ -66,6 +100,8 @@ struct module_state {
 
 	PyObject *name_from_buffer;
 	PyObject *key_of_memory;
+
+	struct holds holds;
 };
 
 extern PyModuleDef shmdev_module;
@@ -91,6 +127,14 @@ static inline struct module_state *module_state_of(PyTypeObject *type)
  * Giving the GIL up may cost a wait of milliseconds to have it back.
  */
 #define GIL_WORTHWHILE (1 << 20)
+
+static inline long long monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
 
 /* --- error.c --- */
 
@@ -129,9 +173,27 @@ extern PyMethodDef region_methods[];	/* of the module */
 /* The Region of @found; takes over the caller's reference to it, also on failure. */
 PyObject *region_wrap(struct module_state *state, struct shmdev_region *found);
 
-/* --- send.c: handles, and the ledgers that tell what has arrived --- */
+/* The library's region of @object, with a reference.  NULL with an exception if that is closed. */
+struct shmdev_region *region_ref(PyObject *object);
+
+/* How many holds there are of a Region; theirs to count. */
+Py_ssize_t *region_holds(PyObject *object);
+
+/* --- send.c: handles --- */
+
+PyObject *handle_bytes(const struct shmdev_handle *handle);
+
+/* For "O&": a handle from bytes of its size. */
+int handle_convert(PyObject *object, void *to);
 
 extern PyMethodDef send_methods[];	/* of the module */
+
+/* --- holds.c: memory that is on its way --- */
+
+extern PyMethodDef holds_methods[];	/* of the module */
+
+void holds_init(struct holds *holds);
+void holds_clear(struct holds *holds);
 
 /* --- lock.c: recursive locks in shared memory --- */
 
