@@ -3,7 +3,7 @@
 # $(O)/tests/lib/<name>: one program for each topic, which prints TAP.
 
 # What the programs share: a linker takes of it what one needs.
-LIBTEST_SHARED   := util fill_checks
+LIBTEST_SHARED   := util fill_checks handle_checks
 LIBTEST_PROGRAMS := $(filter-out $(LIBTEST_SHARED),$(patsubst tests/lib/%.c,%,$(wildcard tests/lib/*.c)))
 LIBTEST_SCRIPTS  := $(patsubst tests/lib/%.sh,%,$(wildcard tests/lib/*.sh))
 LIBTESTS         := $(addprefix $(O)/tests/lib/,$(LIBTEST_PROGRAMS) $(LIBTEST_SCRIPTS))
