@@ -55,12 +55,24 @@ bool fresh_is_absent(const char *memory, size_t len)
 	return is_absent(memory + len / 2) && is_absent(memory) && is_absent(memory + len - 1);
 }
 
-bool fresh_is(const char *memory, size_t len)
+/* Whether [@memory, @memory + @len) is of such a memfd, and enough of it. */
+static bool could_be_fresh(const char *memory, size_t len)
 {
 	enum shmdev_backend backend;
 
 	return len >= LEAST && region_around(memory, len, true, &backend) &&
-	       backend == SHMDEV_BACKEND_MEMFD && fresh_is_absent(memory, len);
+	       backend == SHMDEV_BACKEND_MEMFD;
+}
+
+bool fresh_is(const char *memory, size_t len)
+{
+	return could_be_fresh(memory, len) && fresh_is_absent(memory, len);
+}
+
+bool fresh_in_part(const char *memory, size_t len)
+{
+	return could_be_fresh(memory, len) && (is_absent(memory + len / 2) || is_absent(memory) ||
+					       is_absent(memory + len - 1));
 }
 
 void fresh_gather(char *memory, size_t len)

@@ -36,6 +36,12 @@ bool fresh_is_absent(const char *memory, size_t len);
 bool fresh_is(const char *memory, size_t len);
 
 /*
+ * Whether some of it seems to be, so that it pays to ask for each piece of it: to ask takes
+ * 1 us for each page looked at, where 8 KiB are copied.
+ */
+bool fresh_in_part(const char *memory, size_t len);
+
+/*
  * What preadv2(2) does with @flags, by way of the memfd: bytes read or -errno;
  * -EOPNOTSUPP if that cannot be, and nothing has been done.
  */

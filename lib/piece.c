@@ -131,7 +131,8 @@ ssize_t piece_read(const struct batch *batch, const struct piece *piece, size_t 
 	int fd = piece->job->req->fd;
 	ssize_t got;
 
-	if (batch->by_file && fresh_is(memory.iov_base, memory.iov_len) && !is_direct(fd)) {
+	if (batch->by_file && piece->job->by_file &&
+	    fresh_is(memory.iov_base, memory.iov_len) && !is_direct(fd)) {
 		got = fresh_read(memory.iov_base, memory.iov_len, fd, offset, flags);
 		if (got >= 0)
 			return got;

@@ -33,6 +33,7 @@ struct job {
 	size_t end;		/* where its data ends, as far as is known */
 	int error;		/* what came at end, or 0 */
 	bool is_direct;
+	bool by_file;		/* fresh memory, by way of its memfd */
 };
 
 /* What is to be done at a time, or its rest. */

@@ -22,6 +22,9 @@ bool memory_is_ours(const void *memory, size_t len, bool write, const void **reg
 /* What a request costs besides its bytes, in bytes that could be copied meanwhile. */
 #define OVERHEAD	4096
 
+/* Of so many pieces, it is asked first whether any may be fresh memory. */
+#define FRESH_PIECES	4
+
 /* The flags of the open file, 0 if there is none. */
 static int batch_look(struct batch *batch, int fd)
 {
@@ -75,6 +78,10 @@ static void batch_add_file(struct batch *batch, struct job *job)
 
 	/* It makes no difference to a single read. */
 	job->is_direct = !batch->is_single && batch_look(batch, req->fd) & O_DIRECT;
+	/* Of what is few pieces they can be asked for themselves. */
+	job->by_file = batch->direction == FILL &&
+		       (req->len < FRESH_PIECES * batch->chunk ||
+			fresh_in_part(req->memory, req->len));
 	batch->jobs[batch->nr_files++] = *job;
 	batch->nr_direct += job->is_direct;
 	batch->nr_pieces += req->len / batch->chunk + 1;

@@ -329,6 +329,40 @@ static void without_gathering(void)
 	pages_are_not_faulted_one_by_one();
 }
 
+/* What is there already of a large request keeps the rest from nothing. */
+static void some_of_it_is_there(void)
+{
+	static const size_t there[] = { 0, SIZE / 2, SIZE - 1 };
+	long pages = SIZE / sysconf(_SC_PAGESIZE), faults;
+	struct shmdev_region *region;
+	char *memory;
+	int file;
+
+	setenv("SHMDEV_THREADS", "1", 1);
+	if (need_backend() != SHMDEV_BACKEND_MEMFD)
+		tap_skip("for base pages only");
+#ifdef __SANITIZE_THREAD__
+	tap_skip("ThreadSanitizer has memory of its own that is touched beside ours");
+#endif
+	file = pattern_file(SIZE, 76);
+	for (size_t missing = 0; missing < COUNT(there); missing++) {
+		region = region_new(&memory);
+		if (__asan_region_is_poisoned)
+			CHECK(!__asan_region_is_poisoned(memory, SIZE));
+		for (size_t i = 0; i < COUNT(there); i++)
+			if (i != missing)
+				memory[there[i]] = 1;
+		faults = faults_now();
+		CHECK_EQ(fill_one(memory, SIZE, file, 0), SIZE);
+		faults = faults_now() - faults;
+		tap_note("%ld faults for %ld pages", faults, pages);
+		CHECK(faults < pages / 2);
+		CHECK(pattern_is(memory, SIZE, 76, 0));
+		shmdev_region_unref(region);
+	}
+	close(file);
+}
+
 /* write(2) to the memfd is refused from the start, or from some size on. */
 static void without_pwrite(void)
 {
@@ -473,6 +507,7 @@ TAP_MAIN(TAP_TEST(what_is_put_there),
 	 TAP_TEST(prepared_is_what_is_asked_for),
 	 TAP_TEST(preparing_changes_nothing),
 	 TAP_TEST(without_gathering),
+	 TAP_TEST(some_of_it_is_there),
 	 TAP_TEST(without_pwrite),
 	 TAP_TEST(fills_without_pwrite),
 	 TAP_TEST(under_a_file_size_limit),
