@@ -19,7 +19,10 @@
  */
 #define MUCH	((size_t)16 << 20)
 
-/* What is copied at a time, and so much of it one of the crew takes of fresh memory. */
+/*
+ * What is copied at a time, and so much of it one of the crew takes of fresh memory: no two
+ * shall wait for the same huge page.
+ */
 #define PIECE	((size_t)1 << 20)
 #define TURN	8
 
@@ -91,8 +94,8 @@ struct copying {
 	size_t piece;
 	size_t next;		/* atomic */
 	bool past;
-	bool fresh;
-	bool by_file;		/* what is fresh and cannot be gathered, by way of its memfd */
+	bool fresh;		/* nobody has touched it */
+	bool by_file;		/* of that what cannot be gathered, by way of its memfd */
 };
 
 static void copy_some(const struct copying *copying, size_t at, size_t len)
@@ -153,9 +156,9 @@ static void *copy_share(void *argument)
 /* How to write to [@dst, @dst + @len), to none of which it has been yet. */
 static void look_at(struct copying *copying, const char *dst, size_t len)
 {
+	copying->fresh = fresh_is_absent(dst, len);
 	/* What the kernel zeroes for us is in a cache then, to be written to there. */
-	copying->past = len >= MUCH && !fresh_is_absent(dst, len);
-	copying->fresh = fresh_is(dst, len);
+	copying->past = len >= MUCH && !copying->fresh;
 }
 
 static void copy_all(struct copying *copying)
