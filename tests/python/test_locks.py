@@ -309,12 +309,79 @@ class Death(unittest.TestCase):
         self.assertIs(lock.acquire(timeout=1.2), False)
         was, since.value = since.value, 0           # just about to say so
         self.assertIs(lock.acquire(False), False)
-        since.value = was - 10**9                   # had it a second before the child began
+        since.value = was - 2**30                   # had it a second before the child began
         self.assertIs(lock.acquire(False), True)
         self.assertEqual(lock._semlock._count(), 1)
         lock.release()
         self.assertEqual(since.value, 0)
         self.assertIs(in_thread(lock.acquire, False), True)
+
+    def test_it_executes_another_program(self):
+        """Which has its number, and began when it did, but not what it held."""
+        with open("/proc/sys/kernel/randomize_va_space") as file:
+            if file.read() == "0\n":
+                self.skipTest("all programs have their stack at the same place")
+        for by_thread in (False, True):
+            with self.subTest(by_thread=by_thread):
+                lock = new_lock()
+                read, write = os.pipe()         # closed when it is the other program
+                child = os.fork()
+                if not child:
+                    lock.acquire()
+                    command = ["sleep", "1000"]
+                    if by_thread:
+                        threading.Thread(target=os.execvp, args=("sleep", command)).start()
+                        threading.Event().wait()
+                    os.execvp("sleep", command)
+                os.close(write)
+                try:
+                    self.assertEqual(os.read(read, 1), b"")
+                    self.assertIs(lock.acquire(timeout=TIMEOUT), True)
+                    lock.release()
+                finally:
+                    os.close(read)
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+
+    def test_proc_of_another_pid_namespace(self):
+        """A holder is not gone because a number of it is another's who is."""
+        last = "/proc/sys/kernel/ns_last_pid"
+        if os.geteuid() or not os.access(last, os.W_OK):
+            self.skipTest("cannot choose the number of a process")
+        libc = ctypes.CDLL(None, use_errno=True)
+        zombie = os.fork()
+        if not zombie:
+            os._exit(0)
+        os.waitid(os.P_PID, zombie, os.WEXITED | os.WNOWAIT)
+        child = os.fork()
+        if not child:
+            if libc.unshare(0x20000000):            # CLONE_NEWPID
+                os._exit(2)
+            first = os.fork()
+            if first:
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]))
+            lock = new_lock()                       # of that namespace
+            read, write = os.pipe()
+            with open(last, "w") as file:
+                file.write(str(zombie - 1))
+            holder = os.fork()
+            if not holder:
+                lock.acquire()
+                os.write(write, b"x")
+                signal.pause()
+            os.read(read, 1)
+            if holder != zombie:
+                os._exit(3)
+            got = lock.acquire(False) or lock.acquire(timeout=1.2)
+            os.kill(holder, signal.SIGKILL)
+            os.waitpid(holder, 0)
+            # And it is when it is.
+            os._exit(4 if got else 0 if lock.acquire(False) else 5)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.waitpid(zombie, 0)
+        if status == 2:
+            self.skipTest("may not make a pid namespace")
+        self.assertEqual(status, 0)
 
     def test_child_in_another_pid_namespace(self):
         lock = new_lock()

@@ -30,8 +30,8 @@ def synchronized(obj: Any, lock: Any = None, ctx: Any = None) -> Any:
 
     With such a lock the wrapper can be sent to other processes at any time, as the array
     or value itself can; with a lock that was handed in, where that can be sent.  If a
-    process or thread ends while it holds such a lock, another one gets it that waits, after a
-    second at most; what is guarded is as it was left.
+    process or thread ends, or executes another program, while it holds such a lock, another
+    one gets it that waits, after a second at most; what is guarded is as it was left.
 
     Any thread and process may use the wrapper.
 

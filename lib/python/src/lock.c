@@ -27,7 +27,7 @@
 struct lock_memory {
 	uint32_t word;		/* FUTEX_TID_MASK, FUTEX_WAITERS */
 	uint32_t count;		/* how often it is held; the holder's */
-	uint64_t holder;	/* since when it holds locks, or 0 for a moment */
+	uint64_t holder;	/* since when it holds locks, and its program; or 0 for a moment */
 	uint64_t namespace;	/* of the numbers and times; since it was made */
 	uint64_t reserved;
 };
@@ -46,13 +46,100 @@ struct lock {
 #define NO_TIMEOUT	LLONG_MAX
 #define AT_ONCE		LLONG_MIN
 
-/* This thread: its number, and what another thread of this number does not have. */
+/* What /proc says of a thread. */
+struct thread_stat {
+	char state;
+	uint64_t began;		/* ticks since boot, rounded down */
+	uint64_t stack;		/* where that of its program begins; 0 if it is not said */
+};
+
+static bool thread_look(const char *path, struct thread_stat *stat)
+{
+	char text[1024], *at;
+	ssize_t len;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[len < 0 ? 0 : len] = '\0';
+	/* Behind the second word, a name, which may have anything in it. */
+	at = strrchr(text, ')');
+	if (!at || at[1] != ' ')
+		return false;
+	stat->state = at[2];
+	for (int word = 2; at && word < 22; word++)
+		at = strchr(at + 1, ' ');
+	if (!at)
+		return false;
+	stat->began = strtoull(at, NULL, 10);
+	for (int word = 22; at && word < 28; word++)
+		at = strchr(at + 1, ' ');
+	stat->stack = at ? strtoull(at, NULL, 10) : 0;
+	return true;
+}
+
+/*
+ * This thread: its number, and what another thread of this number does not have, which is
+ * when it first asked, and in the low bits what program it is of: another one that it
+ * executes has its stack elsewhere.
+ */
 static __thread uint32_t self_number;
 static __thread uint64_t self_since;
 
-/* This process, as self_namespace() has found; atomic. */
+#define PROGRAM_BITS	20
+#define PROGRAM_MASK	((1ULL << PROGRAM_BITS) - 1)
+
+/* Of a stack that begins at @stack; 0 if that is not known. */
+static uint64_t program_of(uint64_t stack)
+{
+	/* Random are the page and, on some machines, what is below; never 0. */
+	return stack ? ((stack >> 12 ^ stack >> 4) & PROGRAM_MASK) | 1 : 0;
+}
+
+/* This process, as self_namespace() has found, and its program; atomic. */
 #define IN_UNKNOWN	UINT64_MAX
 static uint64_t self_in = IN_UNKNOWN;
+static uint64_t self_program = UINT64_MAX;
+
+/*
+ * Whether the numbers in /proc are those of this process's namespace, which it may have
+ * without a /proc of its own: there it would find other processes by them.
+ */
+static bool proc_is_ours(void)
+{
+	char text[4096], *at;
+	ssize_t len;
+	int fd;
+
+	fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[len < 0 ? 0 : len] = '\0';
+	/* Its number in that of /proc, and in those within, up to its own. */
+	at = strstr(text, "\nNSpid:\t");
+	if (!at)
+		return len > 0;		/* a kernel that has none */
+	at += strlen("\nNSpid:\t");
+	return at[strspn(at, "0123456789")] == '\n';
+}
+
+static uint64_t program_of_self(void)
+{
+	uint64_t program = __atomic_load_n(&self_program, __ATOMIC_RELAXED);
+	struct thread_stat stat;
+
+	/* A child of a fork has the same. */
+	if (program == UINT64_MAX) {
+		program = program_of(thread_look("/proc/self/stat", &stat) ? stat.stack : 0);
+		__atomic_store_n(&self_program, program, __ATOMIC_RELAXED);
+	}
+	return program;
+}
 
 static uint32_t self_id(uint64_t *holder)
 {
@@ -62,6 +149,8 @@ static uint32_t self_id(uint64_t *holder)
 		self_number = (uint32_t)syscall(SYS_gettid);
 		clock_gettime(CLOCK_BOOTTIME, &now);
 		self_since = now.tv_sec * 1000000000ULL + now.tv_nsec;
+		/* Not before it began. */
+		self_since = ((self_since | PROGRAM_MASK) + 1) | program_of_self();
 	}
 	*holder = self_since;
 	return self_number;
@@ -132,33 +221,25 @@ static void held(struct lock_memory *memory)
 }
 
 /*
- * Whether thread @id is dead and waits for its parent to notice, or began after @holder,
- * which had its number, first held a lock.
+ * Whether thread @id is dead and waits for its parent to notice, or is not @holder: it began
+ * after that, which had its number, first held a lock, or has executed another program since.
  */
 static bool is_no_holder(uint32_t id, uint64_t holder)
 {
-	char text[1024], *at;
 	uint64_t tick = 1000000000 / (uint64_t)sysconf(_SC_CLK_TCK);
-	ssize_t len;
-	int fd;
+	struct thread_stat stat;
+	char path[32];
 
-	snprintf(text, sizeof(text), "/proc/%u/stat", id);
-	fd = open(text, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	snprintf(path, sizeof(path), "/proc/%u/stat", id);
+	if (!thread_look(path, &stat) || !proc_is_ours())
 		return false;
-	len = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[len < 0 ? 0 : len] = '\0';
-	/* Behind the name, which may have anything in it. */
-	at = strrchr(text, ')');
-	if (!at)
-		return false;
-	if (!strncmp(at, ") Z", 3) || !strncmp(at, ") X", 3))
+	if (stat.state == 'Z' || stat.state == 'X')
 		return true;
-	/* That was the second word; the 22nd is when it began, in ticks, rounded down. */
-	for (int word = 2; at && word < 22; word++)
-		at = strchr(at + 1, ' ');
-	return at && holder && strtoull(at, NULL, 10) * tick > holder;
+	if (!holder)
+		return false;
+	return stat.began * tick > holder ||
+	       (stat.stack && holder & PROGRAM_MASK &&
+		program_of(stat.stack) != (holder & PROGRAM_MASK));
 }
 
 /*
