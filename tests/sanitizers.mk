@@ -5,11 +5,11 @@
 # Not here: fault, which stands between the library and what a sanitizer stands before, and
 # the scripts, which look at the library as it is installed.  Nor job: it forks while other
 # threads allocate, and of gcc 12 AddressSanitizer's allocator is then locked in the child.
-SANITIZED := backend block copy drain fill fork fresh handle heap limits path region share threads
+SANITIZED := backend block copy drain fill fork fresh handle heap limits model path region share threads
 # For the race detector, what has threads of its own or in the library.  Not job: its children
 # start threads, and gcc 12's detector, which after a fork still knows the parent's, ends
 # them ("dup thread with used id").
-RACED     := block copy drain fill fork fresh handle heap path share threads
+RACED     := block copy drain fill fork fresh handle heap model path share threads
 # With Valgrind all is slower by a factor of fifty.
 MEMCHECKED := block heap
 
