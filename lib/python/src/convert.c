@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <shmdev.h>
 
@@ -31,6 +33,9 @@
  */
 #define UNIT_BYTES	(2 << 20)
 #define UNITS		4
+
+/* So many are worth a thread where the kernel has to zero them as well. */
+#define GRAIN_ABSENT	2
 
 _Static_assert((sizeof(long double) & (sizeof(long double) - 1)) == 0,
 	       "moves are found by the log2 of the size");
@@ -178,7 +183,10 @@ static void convert_disjoint(const struct column *to, const struct column *from,
 	size_t done, step;
 
 	if (to_plain && from_plain) {
-		kernel(to->first, from->first, n);
+		if (kernel)
+			kernel(to->first, from->first, n);
+		else
+			memcpy(to->first, from->first, n * to_size);
 		return;
 	}
 	/* Without a kernel both sides have one size, and one move does all of it. */
@@ -252,10 +260,20 @@ static void conversion_part(const void *loop, size_t first, size_t nr)
 	}
 }
 
+/* Whether the page that @addr lies in is not there. */
+static bool is_absent(const char *addr)
+{
+	uintptr_t page = (uintptr_t)addr & -(uintptr_t)sysconf(_SC_PAGESIZE);
+	unsigned char there;
+
+	return !mincore((void *)page, 1, &there) && !(there & 1);
+}
+
 static void convert_parallel(const struct column *to, const struct column *from, size_t n)
 {
 	size_t size = number_size(to->format.number), from_size = number_size(from->format.number);
 	size_t unit = UNIT_BYTES / size, unit_bytes = unit * (size + from_size);
+	size_t grain = (PARALLEL_BYTES + unit_bytes - 1) / unit_bytes;
 	struct conversion conversion = {
 		.to = to,
 		.from = from,
@@ -263,14 +281,17 @@ static void convert_parallel(const struct column *to, const struct column *from,
 		.unit = unit,
 		.lead = (uintptr_t)to->first % UNIT_BYTES / size,
 	};
+	size_t units = (conversion.lead + n + unit - 1) / unit;
 
-	if (convert_is_copy(to, from))
+	if (units > GRAIN_ABSENT && grain > GRAIN_ABSENT &&
+	    is_absent(to->first + (ptrdiff_t)(n / 2) * to->stride))
+		grain = GRAIN_ABSENT;
+	if (units < 2 * grain)
+		conversion_part(&conversion, 0, units);
+	else if (convert_is_copy(to, from))
 		shmdev_copy(to->first, from->first, n * size);
-	else if (n < unit)
-		convert_disjoint(to, from, n);
 	else
-		parallel_run(conversion_part, &conversion, (conversion.lead + n + unit - 1) / unit,
-			     (PARALLEL_BYTES + unit_bytes - 1) / unit_bytes);
+		parallel_run(conversion_part, &conversion, units, grain);
 }
 
 int convert_column(const struct column *to, const struct column *from, size_t n)
