@@ -2,25 +2,30 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 """Arrays of 1 to 10^8 items, by pair of types, beside multiprocessing, numpy, array.array.
 
-Six pairs of types go through all lengths; all pairs there are, through some of them,
-as a table of how long ours takes in times of numpy's.
+Six pairs of types go through all lengths beside all of them; then all pairs there are,
+through all lengths, as tables of how long ours takes in times of numpy's.
 
-An argument is the largest length (10^8 takes 1.5 GB and some minutes).
+What takes minutes otherwise is not run and the time it would take is told, from the length before:
+so many times longer is a loop over items.  Arguments are the largest length (10^8: 8 GB of memory)
+and the minutes after which nothing more is begun; what is left out is told.
 """
 
+import argparse
 import array
 import ctypes
 import multiprocessing
-import sys
+import os
+import time
 
 import numpy
 import shmdev
 
-from harness import Case, Report, measure
+from harness import Case, Report, measure, seconds
 
 LARGEST = 10**8
+MINUTES = 12
 
-# What multiprocessing needs minutes or many times the memory for is not asked of it.
+# What loops over items needs minutes, or many times the memory, for more than that.
 STOCK_LARGEST = 10**6
 LIST_LARGEST = 10**7
 
@@ -34,8 +39,35 @@ SOURCES = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"
 TARGETS = (ctypes.c_bool, ctypes.c_byte, ctypes.c_ubyte, ctypes.c_short, ctypes.c_ushort,
            ctypes.c_int, ctypes.c_uint, ctypes.c_long, ctypes.c_ulong, ctypes.c_float,
            ctypes.c_double, ctypes.c_longdouble)
-ALL_PAIRS_LENGTHS = (1, 10**3, 10**6)
-BRIEF = {"max_samples": 7, "budget": 0.05}
+BRIEF = {"max_samples": 5, "budget": 0.03}
+
+
+class Deadline:
+    """When to begin nothing more, and what has not been begun."""
+
+    def __init__(self, minutes):
+        self.end = time.monotonic() + minutes * 60
+        self.left_out = []
+
+    def allows(self, what, memory=0):
+        """Whether there is time for it, and so many bytes of memory; else it is noted."""
+        if time.monotonic() > self.end:
+            reason = "no time"
+        elif memory > available() // 2:
+            reason = f"takes {memory >> 20} MiB"
+        else:
+            return True
+        self.left_out.append(f"{what} ({reason})")
+        return False
+
+
+def available():
+    """Bytes of memory that can be had."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def equal(a, expected):
@@ -47,28 +79,52 @@ def assign(array_, source):
     array_[:] = source
 
 
-def measure_pair(report, n, dtype, ctype):
+def typecode(ctype):
+    """Of array.array."""
+    return numpy.dtype(ctype).char
+
+
+def extrapolate(report, n, name, known, largest):
+    """Tell what @name would take for n items, by what it took for the most it was asked for."""
+    if n > largest in known:
+        told = known[largest] * (n / largest)
+        report.remark(f"{name}: not run; {n // largest} times its {seconds(known[largest])} for"
+                      f" {largest:,} are {seconds(told)}")
+
+
+def measure_pair(report, n, dtype, ctype, stock):
+    """@stock: what it took for other lengths, {(what, name): {n: seconds}}."""
     source = (numpy.arange(n) % 251).astype(dtype)
     target = numpy.dtype(ctype)
     title = f"{n:,} {dtype} to {ctype.__name__}"
-    with_stock = n <= STOCK_LARGEST
+    looped = n <= STOCK_LARGEST
 
-    report.group(f"construct: {title}", [
-        Case("shmdev", lambda: shmdev.RawArray(ctype, source)),
-        Case("x.astype", lambda: source.astype(target)),
-    ] + ([Case("multiprocessing", lambda: multiprocessing.RawArray(ctype, source))]
-         if with_stock else []), reference="x.astype", **QUICK)
-    ours, private = shmdev.RawArray(ctype, source), numpy.empty(n, target)
-    equal(ours, source.astype(target))
+    cases = [Case("shmdev", lambda: shmdev.RawArray(ctype, source)),
+             Case("x.astype", lambda: source.astype(target))]
+    if looped:
+        cases += [Case("array.array", lambda: array.array(typecode(ctype), source)),
+                  Case("multiprocessing", lambda: multiprocessing.RawArray(ctype, source))]
+    results = report.group(f"construct: {title}", cases, reference="x.astype", **QUICK)
+    for name in ("array.array", "multiprocessing"):
+        known = stock.setdefault(("construct", dtype, ctype, name), {})
+        if looped:
+            known[n] = results[name].median
+        extrapolate(report, n, name, known, STOCK_LARGEST)
+    ours, private = shmdev.RawArray(ctype, source), source.astype(target)
+    equal(ours, private)
 
     ctypes.memset(ours, 0, ctypes.sizeof(ours))
     cases = [Case("shmdev", lambda: assign(ours, source)),
              Case("numpy.copyto", lambda: numpy.copyto(private, source, casting="unsafe"))]
-    if with_stock:
-        stock = multiprocessing.RawArray(ctype, n)
-        cases.append(Case("multiprocessing", lambda: assign(stock, source)))
-    report.group(f"a[:] = x: {title}", cases, reference="numpy.copyto", **QUICK)
-    equal(ours, source.astype(target))
+    if looped:
+        plain = multiprocessing.RawArray(ctype, n)
+        cases.append(Case("multiprocessing", lambda: assign(plain, source)))
+    results = report.group(f"a[:] = x: {title}", cases, reference="numpy.copyto", **QUICK)
+    known = stock.setdefault(("assign", dtype, ctype), {})
+    if looped:
+        known[n] = results["multiprocessing"].median
+    extrapolate(report, n, "multiprocessing", known, STOCK_LARGEST)
+    equal(ours, private)
 
 
 def measure_length(report, n):
@@ -78,6 +134,7 @@ def measure_length(report, n):
         Case("multiprocessing", lambda: multiprocessing.RawArray("i", n)),
     ], reference="multiprocessing", **QUICK)
     if n > LIST_LARGEST:
+        report.remark(f"lists: not of more than {LIST_LARGEST:,} items, which are 400 MB")
         return
     source = list(range(n))
     report.group(f"construct from a list: {n:,} c_int", [
@@ -86,12 +143,14 @@ def measure_length(report, n):
         Case("numpy.array", lambda: numpy.array(source, "i4")),
     ] + ([Case("multiprocessing", lambda: multiprocessing.RawArray("i", source))]
          if n <= STOCK_LARGEST else []), reference="array.array", **QUICK)
-    ours, plain = shmdev.RawArray("i", source), (ctypes.c_int * n)(*source)
+    ours, plain = shmdev.RawArray("i", source), array.array("i", source)
+    stock = multiprocessing.RawArray("i", source)
     report.group(f"a[:] read: {n:,} c_int", [
         Case("shmdev", lambda: ours[:]),
-        Case("ctypes", lambda: plain[:]),
+        Case("multiprocessing", lambda: stock[:]),
+        Case("array.array, tolist()", plain.tolist),
         Case("a.memoryview().tolist()", lambda: ours.memoryview().tolist()),
-    ], reference="ctypes", **QUICK)
+    ], reference="multiprocessing", **QUICK)
 
 
 def is_defined(source, target):
@@ -100,26 +159,30 @@ def is_defined(source, target):
     return kind in "iu" or numpy.dtype(target).kind not in "iu"
 
 
-def measure_all_pairs(report, n):
+def measure_all_pairs(report, n, deadline):
     """Tables of both operations: a line a source, a column a target."""
     tables = {"RawArray(c, x) / x.astype(c)": {}, "a[:] = x / numpy.copyto(a, x)": {}}
     for source in SOURCES:
         x = (numpy.arange(n) % 97).astype(source)
         rows = [table.setdefault(source, []) for table in tables.values()]
         for ctype in TARGETS:
-            if not is_defined(source, ctype):
+            target = numpy.dtype(ctype)
+            told = is_defined(source, ctype) and deadline.allows(
+                f"{n:,} {source} to {ctype.__name__}", 4 * n * target.itemsize)
+            if not told:
                 for row in rows:
                     row.append(None)
                 continue
-            target = numpy.dtype(ctype)
-            ours, private = shmdev.RawArray(ctype, n), numpy.empty(n, target)
+            ours, private = shmdev.RawArray(ctype, x), x.astype(target)
             pairs = ((lambda: shmdev.RawArray(ctype, x), lambda: x.astype(target)),
                      (lambda: assign(ours, x),
                       lambda: numpy.copyto(private, x, casting="unsafe")))
             for row, (run, limit) in zip(rows, pairs):
                 results, _ = measure([Case("ours", run), Case("numpy", limit)], **BRIEF)
                 row.append(results["ours"].median / results["numpy"].median)
-            equal(ours, x.astype(target))
+            equal(ours, private)
+    if all(cell is None for row in tables["a[:] = x / numpy.copyto(a, x)"].values() for cell in row):
+        return
     names = [ctype.__name__[2:] for ctype in TARGETS]
     for title, table in tables.items():
         report.table(f"{title}: {n:,} items", names, table)
@@ -142,19 +205,28 @@ def measure_elements(report):
         ], reference="ctypes")
 
 
-def main(largest):
+def main(largest, minutes):
     report = Report("Arrays by length", backend=shmdev.info().backend)
+    deadline = Deadline(minutes)
     lengths = [10**e for e in range(9) if 10**e <= largest]
+    stock = {}
+    measure_elements(report)
     for n in lengths:
         for dtype, ctype in PAIRS:
-            measure_pair(report, n, dtype, ctype)
-        measure_length(report, n)
-    measure_elements(report)
-    for n in ALL_PAIRS_LENGTHS:
-        if n <= largest:
-            measure_all_pairs(report, n)
+            if deadline.allows(f"{n:,} {dtype} to {ctype.__name__}", 6 * 8 * n):
+                measure_pair(report, n, dtype, ctype, stock)
+        if deadline.allows(f"{n:,} c_int from nothing and from a list", 6 * 8 * n):
+            measure_length(report, n)
+    for n in lengths:
+        measure_all_pairs(report, n, deadline)
+    for what in deadline.left_out:
+        report.remark(f"not measured: {what}")
     return report
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else LARGEST).save("build/bench", "sizes")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("largest", type=int, nargs="?", default=LARGEST)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    arguments = parser.parse_args()
+    main(arguments.largest, arguments.minutes).save("build/bench", "sizes")
