@@ -183,55 +183,52 @@ static int look_errno(int err, const struct process *process)
 	}
 }
 
-int process_open(const struct process *process, uint32_t fd, int access, uint64_t dev,
-		 uint64_t ino, uint64_t size)
+/* Why @process has not got what it was said to have. */
+static int explain_other(const struct process *process)
 {
 	char name[32];
 	uint64_t started;
-	struct stat st;
-	int dir, opened, err;
+	int dir, err;
 
 	snprintf(name, sizeof(name), "/proc/%u", process->pid);
-	/* Whoever gets the number later, this stays the process that has it now. */
 	dir = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return look_errno(errno, process);
 	err = started_read(dir, &started);
-	if (err) {
-		err = look_errno(-err, process);
-		goto close_dir;
-	}
-	if (started != process->started) {
-		/* Times are told in the reader's time namespace. */
-		err = namespace_of(dir, "ns/time") == namespace_of(AT_FDCWD, "/proc/self/ns/time") ?
-		      explain_gone(process) : -EXDEV;
-		goto close_dir;
-	}
-
-	/* To open something else could do anything: look first. */
-	snprintf(name, sizeof(name), "fd/%u", fd);
-	if (fstatat(dir, name, &st, 0)) {
-		err = look_errno(errno, process);
-		goto close_dir;
-	}
-	if (!stat_is(&st, dev, ino, size)) {
-		err = explain_gone(process);
-		goto close_dir;
-	}
-	opened = openat(dir, name, access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (opened < 0) {
-		err = look_errno(errno, process);
-		goto close_dir;
-	}
-	if (fstat(opened, &st))
-		err = -errno;
-	else if (!stat_is(&st, dev, ino, size))
-		err = explain_gone(process);
 	if (err)
-		close(opened);
+		err = look_errno(-err, process);
+	/* Times are told in the reader's time namespace. */
+	else if (started != process->started &&
+		 namespace_of(dir, "ns/time") != namespace_of(AT_FDCWD, "/proc/self/ns/time"))
+		err = -EXDEV;
 	else
-		err = opened;
-close_dir:
+		err = explain_gone(process);
 	close(dir);
 	return err;
+}
+
+int process_open(const struct process *process, uint32_t fd, int access, uint64_t dev,
+		 uint64_t ino, uint64_t size)
+{
+	struct stat st;
+	char name[48];
+	int found, opened;
+
+	/* To open something else could do anything: look first, and open what was looked at. */
+	snprintf(name, sizeof(name), "/proc/%u/fd/%u", process->pid, fd);
+	found = open(name, O_PATH | O_CLOEXEC);
+	if (found < 0)
+		return errno == ENOENT ? explain_other(process) : look_errno(errno, process);
+	if (fstat(found, &st)) {
+		opened = -errno;
+	} else if (!stat_is(&st, dev, ino, size)) {
+		opened = explain_other(process);
+	} else {
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", found);
+		opened = open(name, access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		if (opened < 0)
+			opened = look_errno(errno, process);
+	}
+	close(found);
+	return opened;
 }

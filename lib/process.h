@@ -29,7 +29,8 @@ void process_boot_id(unsigned char id[BOOT_ID_SIZE]);
 
 /*
  * Open the file that is descriptor @fd of @process, with @access, if it is the one of
- * @dev, @ino and @size.  Nothing else is opened, whose number ever it has become.
+ * @dev, @ino and @size.  Nothing else is opened, whose number ever it has become; if
+ * another process has the number, and that file by the same one, the file it is.
  *
  * The descriptor, close-on-exec, or: -ENOENT the process, its descriptor or the file
  * is gone; -EXDEV it is gone or in another namespace; -EACCES it is another user's, or

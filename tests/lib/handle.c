@@ -305,11 +305,10 @@ static void a_number_used_again_is_not_opened(void)
 	wrong = handle;			/* another process has its pid */
 	wrong.pid = getpid();
 	CHECK_FAILS(shmdev_attach(&wrong), ENOENT);
-	wrong = handle;
-	wrong.started++;
-	CHECK_FAILS(shmdev_attach(&wrong), ENOENT);
 	wrong = handle;			/* that was never opened */
 	wrong.fd = 1000;
+	CHECK_FAILS(shmdev_attach(&wrong), ENOENT);
+	wrong.started++;
 	CHECK_FAILS(shmdev_attach(&wrong), ENOENT);
 	wrong = handle;			/* another file, or another region, has its number */
 	wrong.ino++;
