@@ -357,7 +357,6 @@ int reopen_by_proc(int fd)
 void *map_aligned(int fd, size_t size, size_t align, int access)
 {
 	char *reserved, *start, *addr;
-	size_t before, after;
 
 	if (align <= (size_t)sysconf(_SC_PAGESIZE)) {
 		addr = mmap(NULL, size, access, MAP_SHARED, fd, 0);
@@ -368,27 +367,21 @@ void *map_aligned(int fd, size_t size, size_t align, int access)
 		errno = ENOMEM;
 		return NULL;
 	}
-	/* Reserve more than needed, and map over the part that is aligned. */
-	reserved = mmap(NULL, size + align, PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (reserved == MAP_FAILED)
-		return NULL;
-	start = (char *)(((uintptr_t)reserved + align - 1) & ~(uintptr_t)(align - 1));
-	addr = mmap(start, size, access, MAP_SHARED | MAP_FIXED, fd, 0);
-	if (addr == MAP_FAILED) {
-		int err = errno;
-
+	/*
+	 * Find room for more than is needed, and map where in it is aligned.  Not over it: what
+	 * is there goes first, and if there is no memory for the new, another thread may have
+	 * mapped something there before we could give it back.
+	 */
+	do {
+		reserved = mmap(NULL, size + align, PROT_NONE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (reserved == MAP_FAILED)
+			return NULL;
+		start = (char *)(((uintptr_t)reserved + align - 1) & ~(uintptr_t)(align - 1));
 		munmap(reserved, size + align);
-		errno = err;
-		return NULL;
-	}
-	before = start - reserved;
-	after = align - before;
-	if (before)
-		munmap(reserved, before);
-	if (after)
-		munmap(start + size, after);
-	return addr;
+		addr = mmap(start, size, access, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+	} while (addr == MAP_FAILED && errno == EEXIST);
+	return addr == MAP_FAILED ? NULL : addr;
 }
 
 void reason_set(const struct reason *why, const char *format, ...)

@@ -102,8 +102,9 @@ close_fd:
 static int memfd_map(struct backing *backing)
 {
 	bool thp = backing->backend == SHMDEV_BACKEND_THP;
-	/* Base pages may yet become huge ones (fresh.c). */
-	size_t align = thp || backing->size >= HUGE_SIZE ? HUGE_SIZE : 0;
+	/* Base pages may yet become huge ones (fresh.c).  Those of hugetlb are aligned anyway. */
+	bool may_be_huge = backing->backend == SHMDEV_BACKEND_MEMFD && backing->size >= HUGE_SIZE;
+	size_t align = thp || may_be_huge ? HUGE_SIZE : 0;
 	void *addr;
 
 	/*

@@ -425,6 +425,43 @@ static void huge_bytes_are_what_is_mapped(void)
 	shmdev_region_unref(region);
 }
 
+static bool stopping;		/* atomic */
+
+static void *map_and_write(void *argument)
+{
+	const size_t size = 2 * MIB;
+
+	(void)argument;
+	while (!__atomic_load_n(&stopping, __ATOMIC_RELAXED)) {
+		char *mine = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				  -1, 0);
+
+		CHECK(mine != MAP_FAILED);
+		for (size_t at = 0; at < size; at += 65536)
+			mine[at] = 1;
+		for (size_t at = 0; at < size; at += 65536)
+			CHECK_EQ(mine[at], 1);
+		CHECK_EQ(munmap(mine, size), 0);
+	}
+	return NULL;
+}
+
+/* Whatever is tried and cannot be had, huge pages of hugetlb above all. */
+static void others_keep_what_they_map(void)
+{
+	pthread_t threads[2];
+
+	CHECK_EQ(unsetenv("SHMDEV_BACKEND"), 0);
+	need_backend();
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, map_and_write, NULL), 0);
+	for (int i = 0; i < 3000; i++)
+		shmdev_region_unref(make(2 * MIB + 12345 * i % MIB));
+	__atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(pthread_join(threads[i], NULL), 0);
+}
+
 TAP_MAIN(TAP_TEST(create_gives_zeroed_memory),
 	 TAP_TEST(create_refuses_nonsense),
 	 TAP_TEST(last_reference_unmaps_and_closes),
@@ -438,4 +475,5 @@ TAP_MAIN(TAP_TEST(create_gives_zeroed_memory),
 	 TAP_TEST(no_descriptor_left),
 	 TAP_TEST(beyond_the_file_size_limit_is_an_error_and_not_a_signal),
 	 TAP_TEST(regions_are_not_dumped),
-	 TAP_TEST(huge_bytes_are_what_is_mapped))
+	 TAP_TEST(huge_bytes_are_what_is_mapped),
+	 TAP_TEST(others_keep_what_they_map))
