@@ -73,6 +73,7 @@ def kinds():
     yield "Array without a lock", Array("i", 4, lock=False)
     yield "Value", Value("d", 2.5)
     yield "Value of a structure", Value(Point, 8, 9.5)
+    yield "Region", RawArray("q", 400_000).region
     yield "synchronized", shmdev.synchronized(RawArray("i", [7, 8]))
     if HAS_NUMPY:
         yield from _numpy_kinds()
@@ -109,6 +110,8 @@ def bump(obj):
                 obj[index] = item + 5 if not isinstance(item, bytes) else b"~"
     elif isinstance(obj, Point):
         obj.y *= 2
+    elif isinstance(obj, shmdev.Region):
+        memoryview(obj)[-1] += 7
     else:
         obj.value += 6
     return type(obj).__name__, was

@@ -312,6 +312,32 @@ class Others(unittest.TestCase):
             said = fork_and_load(become, load)
             self.assertRegex(said, rf"^PermissionError\({errno.EACCES}\): .*another user's")
 
+    def test_another_user_has_the_bytes(self):
+        """by_value(), where the reference is refused; a text has no such way."""
+        become = ("os.environ.pop('SHMDEV_BACKEND', None)      # what that user may have\n"
+                  f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})")
+        data = pickle.dumps(shmdev.by_value(RawArray("i", [42, 7])))
+        self.assertEqual(
+            fork_and_load(become, f"list(__import__('pickle').loads({data!r}))"), "[42, 7]")
+
+    def test_sender_without_proc(self):
+        """Memory is to be had there, but a memfd has no name for others."""
+        leave = (f"libc = ctypes.CDLL(None, use_errno=True)\n"
+                 f"assert not libc.unshare({CLONE_NEWNS}), 'no namespace'\n"
+                 f"assert not libc.mount(b'none', b'/', None, {MS_REC | MS_PRIVATE}, None)\n"
+                 "assert not libc.mount(b'none', b'/proc', b'tmpfs', 0, None)\n"
+                 "array = RawArray('i', [42] * 1000000)\n")
+        self.assertIn(fork_and_load(leave, "array[999999]"), ("42", "AssertionError(None): no namespace"))
+        again = "__import__('pickle').loads(__import__('pickle').dumps({}))[5]"
+        said = fork_and_load(leave, again.format("array"))
+        if "no namespace" in said:
+            self.skipTest(said)
+        if self.backend == "device":
+            self.assertEqual(said, "42")
+        else:
+            self.assertRegex(said, rf"^OSError\({errno.EOPNOTSUPP}\): .*there is no /proc.*by_value")
+        self.assertEqual(fork_and_load(leave, again.format("shmdev.by_value(array)")), "42")
+
     def test_another_mount_namespace(self):
         leave = (f"libc = ctypes.CDLL(None, use_errno=True)\n"
                  f"assert not libc.unshare({CLONE_NEWNS}), 'no namespace'\n"

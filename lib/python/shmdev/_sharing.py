@@ -58,7 +58,10 @@ class Parcel:
         region = self.region
         if context.get_spawning_popen() is not None:
             return _rebuild_region, (reduction.DupFd(region.fileno()), region.readonly)
-        handle = _shmdev.region_handle(region)
+        try:
+            handle = _shmdev.region_handle(region)
+        except OSError as error:
+            raise _explained(error) from None
         return load, ("region1", handle, region.readonly, *_holds.hold(region, sent))
 
 
@@ -162,7 +165,8 @@ _EXPLANATIONS = {
     "shmdev.by_value(array) to send its bytes",
     errno.EACCES: "the shared memory is another user's, or sealed against writing",
     errno.EPROTONOSUPPORT: "the shared memory was sent by a later version of shmdev",
-    errno.EOPNOTSUPP: "there is no /proc, by which the shared memory could be found",
+    errno.EOPNOTSUPP: "there is no /proc, by which the shared memory could be found: send "
+    "shmdev.by_value(array) to send its bytes",
 }
 
 
