@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import math
 import struct
+import sys
 import threading
 import unittest
 
@@ -193,6 +194,19 @@ class Arguments(unittest.TestCase):
         one = RawArray("i", 1)
         one.assign(ctypes.c_short(5))
         self.assertEqual(one[0], 5)
+
+    @unittest.skipUnless(sys.version_info >= (3, 12), "no buffers by classes of Python")
+    def test_resize_meanwhile(self):
+        """The source's code moves the array; what is stored goes where it is then."""
+        a = type(RawArray("i", 1000))()         # memory of its own, which ctypes may resize
+
+        class Source:
+            def __buffer__(self, flags):
+                ctypes.resize(a, 1 << 20)
+                return memoryview(array.array("i", range(1000)))
+
+        a.assign(Source())
+        self.assertEqual(list(a), list(range(1000)))
 
     def test_releases_its_source(self):
         source = bytearray(b"123")

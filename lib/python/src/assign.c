@@ -199,7 +199,10 @@ PyObject *array_assign(PyObject *self, PyObject *args, PyObject *names)
 		return NULL;
 	assignment.overflow = overflow;
 
-	if (!n) {
+	/* The source may have run code to make its buffer, and that ctypes.resize(). */
+	if (array_column(self, &assignment.to, &n) < 0) {
+		err = -1;
+	} else if (!n) {
 		;	/* nothing to store, whatever the types */
 	} else if (assignment.to.format.number == NUMBER_CHAR ||
 		   assignment.to.format.number == NUMBER_UNKNOWN) {
