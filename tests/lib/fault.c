@@ -45,8 +45,10 @@ static bool fails(enum function function)
 {
 	if (!armed)
 		return false;
-	if (fail_all == (int)function || calls++ == fail_at) {
-		failed = function;
+	/* A thread of the library's may call, too. */
+	if (fail_all == (int)function ||
+	    __atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED) == fail_at) {
+		__atomic_store_n(&failed, function, __ATOMIC_RELAXED);
 		return true;
 	}
 	return false;
@@ -506,6 +508,93 @@ static void all_calls_of_a_function_fail(void)
 }
 
 /* What cannot be started leaves nothing behind, and the next one can. */
+/* --- Memory that is ready ---------------------------------------------------------- */
+
+/* Whether there is some, or why not; what is asked for meanwhile is to be had all the same. */
+static void use_ready_memory(bool must)
+{
+	const struct shmdev_ready_options options = { .limit = 16 * MIB, .size = 2 * MIB };
+	struct shmdev_ready_info info;
+	struct shmdev_region *region;
+	int err;
+
+	/* For the thread as well, until it has ended. */
+	armed = true;
+	err = shmdev_ready_start(&options);
+	if (!err)
+		err = shmdev_ready_wait(-1);
+	errno = -err;
+	if (err == -EAGAIN && failed == F_PTHREAD_CREATE) {
+		CHECK(!must);
+	} else if (wanted(err ? NULL : &options, must)) {
+		shmdev_ready_get(&info);
+		CHECK(info.regions > 0 && info.bytes >= 2 * MIB && info.bytes <= 16 * MIB);
+	}
+	region = shmdev_region_create(2 * MIB, 0);
+	if (wanted(region, must)) {
+		CHECK(is_all(shmdev_region_addr(region), 2 * MIB, 0));
+		shmdev_region_unref(region);
+	}
+	shmdev_ready_stop();
+	armed = false;
+	shmdev_ready_get(&info);
+	CHECK_EQ(info.limit, 0);
+	CHECK_EQ(info.regions, 0);
+	CHECK_EQ(info.bytes, 0);
+}
+
+static void check_no_region_left(void)
+{
+	CHECK_EQ(info_now().regions, 0);
+	CHECK_EQ(count_region_mappings(), 0);
+	CHECK_EQ(count_descriptors_of("/memfd:shmdev (deleted)", NULL), 0);
+}
+
+static void meet_ready(void *unused)
+{
+	unsigned int descriptors;
+
+	(void)unused;
+	use_ready_memory(false);
+	if (fail_all < 0 && failed < 0)
+		_exit(DONE);
+	fail_at = fail_all = -1;
+	check_no_region_left();
+	failed = -1;
+	use_ready_memory(true);
+	check_no_region_left();
+	/* What is kept open to look at limits by is open now. */
+	descriptors = count_descriptors();
+	use_ready_memory(true);
+	check_no_region_left();
+	CHECK_EQ(count_descriptors(), descriptors);
+}
+
+static void ready_memory_fails(void)
+{
+	int status;
+
+	if (need_backend() == SHMDEV_BACKEND_DEVICE)
+		tap_skip("the device's memory is ready without");
+	for (fail_at = 0;; fail_at++) {
+		status = in_child(meet_ready, NULL);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == DONE)
+			break;
+		if (status)
+			tap_note("call %ld", fail_at);
+		CHECK_EQ(status, 0);
+	}
+	tap_note("%ld calls", fail_at);
+	CHECK(fail_at > 10);
+	fail_at = -1;
+	for (fail_all = 0; fail_all < F_NR; fail_all++) {
+		status = in_child(meet_ready, NULL);
+		if (status)
+			tap_note("all of %s", names[fail_all]);
+		CHECK_EQ(status, 0);
+	}
+}
+
 static void a_job_cannot_be_started(void)
 {
 	static const int errors[] = { [F_CALLOC] = ENOMEM, [F_EVENTFD] = EMFILE,
@@ -595,6 +684,7 @@ static void a_ring_breaks_in_the_middle(void)
 
 TAP_MAIN(TAP_TEST(one_call_after_another_fails),
 	 TAP_TEST(all_calls_of_a_function_fail),
+	 TAP_TEST(ready_memory_fails),
 	 TAP_TEST(a_job_cannot_be_started),
 	 TAP_TEST(no_crew),
 	 TAP_TEST(a_ring_breaks_in_the_middle))
