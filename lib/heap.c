@@ -159,10 +159,12 @@ void shm_free(void *ptr)
 size_t shmdev_block_usable_size(const void *ptr)
 {
 	unsigned int slot = 0;
+	struct span *span;
 
 	if (!ptr)
 		return 0;
-	return block_room(block_get(ptr, &slot), slot);
+	span = block_get(ptr, &slot);
+	return block_room(span, slot);
 }
 
 void *shmdev_block_resize(void *ptr, size_t size, const struct shmdev_block_options *options)

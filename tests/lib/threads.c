@@ -184,7 +184,7 @@ static void what_is_kept_keeps_no_region(void)
 static void what_is_kept_is_not_missed(void)
 {
 	struct blocks theirs = { .nr = 8, .size = RUN };
-	struct rlimit limit = { 0 };
+	struct rlimit before, limit;
 	struct worker worker;
 	bool found = false;
 	char *block;
@@ -193,12 +193,15 @@ static void what_is_kept_is_not_missed(void)
 	worker_start(&worker);
 	worker_do(&worker, blocks_get_and_free, &theirs);
 	CHECK_EQ(info_now().regions, 1);
-	limit.rlim_cur = limit.rlim_max = count_descriptors();
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+	limit = before;
+	limit.rlim_cur = count_descriptors();
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	while ((block = shm_alloc(RUN)))
 		found |= overlap(block, RUN, &theirs);
 	CHECK(errno == EMFILE);
 	CHECK(found);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 	worker_end(&worker);
 }
 
