@@ -128,7 +128,7 @@ static void gather(const struct copying *copying, size_t at, size_t len)
 {
 	size_t ahead = copying->len - at - len, more = HUGE_SIZE - 1;
 
-	fresh_gather(copying->dst + at, len + (ahead < more ? ahead : more));
+	fresh_gather(copying->dst + at, len + (ahead < more ? ahead : more), FRESH_CACHED);
 }
 
 static void *copy_share(void *argument)
@@ -176,7 +176,7 @@ void shmdev_prepare(void *dst, size_t len)
 {
 	int saved = errno;
 
-	fresh_gather(dst, len);
+	fresh_gather(dst, len, FRESH_CACHED);
 	errno = saved;
 }
 

@@ -24,6 +24,7 @@ struct flight {
 	struct ring *ring;
 	unsigned int depth, nr_idle;
 	size_t window, weight;
+	struct piece rest;	/* of a large one, not on its way yet */
 	bool watching;
 	struct slot slots[DEPTH_MAX], *idle[DEPTH_MAX];		/* as many as the depth */
 };
@@ -59,6 +60,20 @@ static void slot_end(struct flight *flight, struct slot *slot)
 	flight->idle[flight->nr_idle++] = slot;
 }
 
+/* Begin some of what is left of a large piece, or end it. */
+static void flight_go_on(struct flight *flight)
+{
+	struct batch *batch = flight->batch;
+	struct piece first = piece_split(batch, &flight->rest);
+
+	if (job_stop(batch, first.job)) {
+		piece_advance(batch, &first, -ECANCELED);
+		flight->rest.len = 0;
+	} else {
+		slot_begin(flight, &first);
+	}
+}
+
 /*
  * What is in the page cache is had for less by a system call than by a ring.  True if
  * there is something left of @piece.
@@ -70,7 +85,7 @@ static bool piece_outlasts_cache(struct batch *batch, struct piece *piece)
 	if (batch->direction != FILL || piece->job->is_direct)
 		return true;
 	do {
-		got = piece_read(batch, piece, piece->len, RWF_NOWAIT);
+		got = piece_read(batch, piece, batch->chunk, RWF_NOWAIT);
 		/* Whether that is an error, the ring will find out. */
 		if (got < 0)
 			return true;
@@ -105,13 +120,22 @@ static bool flight_load(struct flight *flight)
 		/* What is on its way, as streams are, is to be looked after now and then. */
 		if (taken >= WINDOW)
 			return true;
+		if (flight->rest.len) {
+			flight_go_on(flight);
+			continue;
+		}
 		nr = flight->nr_idle < TAKE ? flight->nr_idle : TAKE;
 		nr = batch_take(batch, pieces, nr, batch->chunk);
 		if (!nr)
 			break;
 		for (unsigned int i = 0; i < nr; i++) {
 			taken += pieces[i].len;
-			if (piece_outlasts_cache(batch, &pieces[i]))
+			if (!piece_outlasts_cache(batch, &pieces[i]))
+				continue;
+			if (pieces[i].len > batch->chunk)
+				/* Then there is none behind it. */
+				flight->rest = pieces[i];
+			else
 				slot_begin(flight, &pieces[i]);
 		}
 	}
@@ -209,6 +233,8 @@ bool batch_ring(struct batch *batch, struct ring *ring)
 	if (!err)
 		return flight_land(&flight);
 
+	if (flight.rest.len)
+		piece_finish(batch, &flight.rest);
 	for (struct slot *slot = flight.slots; slot < flight.slots + flight.depth; slot++) {
 		if (!slot->busy)
 			continue;

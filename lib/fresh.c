@@ -20,12 +20,6 @@
 #define MADV_COLLAPSE	25
 #endif
 
-/*
- * Gathered at a time: what is zeroed is still in a cache when it is written to, but the
- * kernel has each processor drain its lists of pages before, which is to be rare.
- */
-#define GATHERED	(4 * HUGE_SIZE)
-
 /* Less is not worth the questions. */
 #define LEAST	((size_t)32 << 10)
 
@@ -75,15 +69,16 @@ bool fresh_in_part(const char *memory, size_t len)
 					       is_absent(memory + len - 1));
 }
 
-void fresh_gather(char *memory, size_t len)
+void fresh_gather(char *memory, size_t len, size_t most)
 {
 	char *at = (char *)(((uintptr_t)memory + HUGE_SIZE - 1) & -HUGE_SIZE);
 	size_t step;
 
+	most &= -HUGE_SIZE;
 	for (; at + HUGE_SIZE <= memory + len; at += step) {
 		step = (memory + len - at) & -HUGE_SIZE;
-		if (step > GATHERED)
-			step = GATHERED;
+		if (step > most)
+			step = most;
 		if (!fresh_is(at, step))
 			continue;
 		/* Of nothing at all the kernel makes nothing.  fresh_is() does not look there. */

@@ -23,8 +23,14 @@
  * pages one by one, map them and give them back costs five times that.  They are asked for
  * by MADV_COLLAPSE (Linux 6.1), which does not depend on what shmem_enabled says of memory
  * that is just touched.  Where they are not to be had, nothing has changed.
+ *
+ * @most, at least HUGE_SIZE, are asked for at a time.  Each time the kernel has all processors
+ * drain their lists of pages, and waits for those that are busy.
  */
-void fresh_gather(char *memory, size_t len);
+void fresh_gather(char *memory, size_t len, size_t most);
+
+/* Of so much, what was zeroed is still in a cache when it is written to. */
+#define FRESH_CACHED	(4 * HUGE_SIZE)
 
 /* What follows is for memory that is not to be had so.  Up to so many threads. */
 #define FRESH_THREADS	2

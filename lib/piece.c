@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "backend.h"
 #include "direct.h"
 #include "fresh.h"
 
@@ -52,16 +53,20 @@ void job_cut(struct batch *batch, struct job *job, size_t at, int error)
 /* The next piece of @job, or false.  Locked. */
 static bool job_begin(const struct batch *batch, struct job *job, struct piece *piece)
 {
-	size_t most = batch->chunk;
+	bool gathered = job->begun < job->gather;
+	size_t most = gathered ? batch->turn : batch->chunk;
 
 	if (job->begun >= job->end)
 		return false;
 	if (batch->direction == DRAIN && !job->is_direct)
 		/* Writers of one file wait for each other; it is all for one of them. */
 		most = SIZE_MAX;
+	else if (gathered && !job->is_direct)
+		/* No huge page is two threads', one of which would be there too early. */
+		most -= (uintptr_t)(job->req->memory + job->begun) % HUGE_SIZE;
 	else
 		/* O_DIRECT wants to begin at a block, so all but the first piece do. */
-		most -= (uint64_t)(job->req->offset + job->begun) % batch->chunk;
+		most -= (uint64_t)(job->req->offset + job->begun) % most;
 	piece->job = job;
 	piece->at = job->begun;
 	piece->len = job->end - job->begun < most ? job->end - job->begun : most;
@@ -72,6 +77,17 @@ static bool job_begin(const struct batch *batch, struct job *job, struct piece *
 void stream_begin(struct job *job, struct piece *piece)
 {
 	*piece = (struct piece){ job, 0, job->end };
+}
+
+struct piece piece_split(const struct batch *batch, struct piece *piece)
+{
+	/* As in job_begin(). */
+	size_t most = batch->chunk - piece_offset(piece) % batch->chunk;
+	struct piece first = { piece->job, piece->at, piece->len < most ? piece->len : most };
+
+	piece->at += first.len;
+	piece->len -= first.len;
+	return first;
 }
 
 bool piece_advance(struct batch *batch, struct piece *piece, ssize_t result)
@@ -207,6 +223,18 @@ static bool batch_next_file(struct batch *batch, struct piece *piece)
 	return false;
 }
 
+/* Make the huge pages that begin in @piece. */
+static void piece_gather(const struct batch *batch, const struct piece *piece)
+{
+	size_t end = piece->at + piece->len + HUGE_SIZE - 1;
+
+	if (piece->at >= piece->job->gather)
+		return;
+	if (end > piece->job->gather)
+		end = piece->job->gather;
+	fresh_gather(piece_memory(piece), end - piece->at, batch->turn + HUGE_SIZE);
+}
+
 unsigned int batch_take(struct batch *batch, struct piece *pieces, unsigned int most,
 			size_t bytes)
 {
@@ -217,6 +245,8 @@ unsigned int batch_take(struct batch *batch, struct piece *pieces, unsigned int 
 	while (nr < most && taken < bytes && batch_next_file(batch, &pieces[nr]))
 		taken += pieces[nr++].len;
 	pthread_mutex_unlock(&batch->lock);
+	for (unsigned int i = 0; i < nr; i++)
+		piece_gather(batch, &pieces[i]);
 	return nr;
 }
 

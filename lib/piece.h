@@ -34,6 +34,7 @@ struct job {
 	int error;		/* what came at end, or 0 */
 	bool is_direct;
 	bool by_file;		/* fresh memory, by way of its memfd */
+	size_t gather;		/* before here its memory may be fresh, and will be written */
 };
 
 /* What is to be done at a time, or its rest. */
@@ -82,6 +83,7 @@ struct batch {
 	unsigned int nr_looks;
 	size_t nr_pieces, nr_direct;
 	size_t work;			/* for a crew: in bytes */
+	size_t turn;			/* what is gathered at a time, and one piece */
 };
 
 bool is_stream(const struct job *job);
@@ -98,6 +100,9 @@ int job_stop(const struct batch *batch, const struct job *job);
 void job_cut(struct batch *batch, struct job *job, size_t at, int error);
 
 void stream_begin(struct job *job, struct piece *piece);
+
+/* Cut off of @piece what one read may ask for, the first of it. */
+struct piece piece_split(const struct batch *batch, struct piece *piece);
 
 /* Take @result, as of read(2) or -errno, into account.  True if @piece is to go on. */
 bool piece_advance(struct batch *batch, struct piece *piece, ssize_t result);
@@ -118,7 +123,10 @@ ssize_t piece_plain(const struct batch *batch, const struct piece *piece, size_t
 /* Do @piece, and in a stream all after it. */
 void piece_finish(struct batch *batch, struct piece *piece);
 
-/* Up to @most pieces, with an offset, of together little more than @bytes; their number. */
+/*
+ * Up to @most pieces, with an offset, of together little more than @bytes, except where one
+ * is gathered; their number.
+ */
 unsigned int batch_take(struct batch *batch, struct piece *pieces, unsigned int most,
 			size_t bytes);
 

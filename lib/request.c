@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "backend.h"
 #include "crew.h"
 #include "fresh.h"
 #include "heap.h"
@@ -22,8 +24,11 @@ bool memory_is_ours(const void *memory, size_t len, bool write, const void **reg
 /* What a request costs besides its bytes, in bytes that could be copied meanwhile. */
 #define OVERHEAD	4096
 
-/* Of so many pieces, it is asked first whether any may be fresh memory. */
-#define FRESH_PIECES	4
+/*
+ * Gathered at a time, at the most.  More than a cache holds, which a copy would feel, but a read
+ * hardly does; and where processors are busy, to ask for 8 MiB at a time took twice as long.
+ */
+#define TURN		(32 * HUGE_SIZE)
 
 /* The flags of the open file, 0 if there is none. */
 static int batch_look(struct batch *batch, int fd)
@@ -72,16 +77,44 @@ static int by_stream_and_position(const void *left, const void *right)
 	return a < b ? -1 : a > b;
 }
 
+/* How to write to the memory of @job. */
+static void job_look(struct job *job)
+{
+	const struct transfer *req = job->req;
+	struct stat st;
+
+	/* What is small is asked for when it is read. */
+	job->by_file = req->len < HUGE_SIZE || fresh_in_part(req->memory, req->len);
+	if (req->len < HUGE_SIZE || !job->by_file)
+		return;
+	/* Not beyond the end of the file: no page is made that nothing is read into. */
+	if (fstat(req->fd, &st) || !S_ISREG(st.st_mode) || st.st_size <= req->offset)
+		return;
+	job->gather = st.st_size - req->offset;
+	if (job->gather > req->len)
+		job->gather = req->len;
+}
+
+/* So that there are several for each of the crew. */
+static size_t turn_of(const struct batch *batch)
+{
+	size_t turn = batch->work / (4 * batch->crew_size) & -HUGE_SIZE;
+
+	if (turn > TURN)
+		turn = TURN;
+	if (turn < HUGE_SIZE)
+		turn = HUGE_SIZE;
+	return turn < batch->chunk ? batch->chunk : turn;
+}
+
 static void batch_add_file(struct batch *batch, struct job *job)
 {
 	const struct transfer *req = job->req;
 
 	/* It makes no difference to a single read. */
 	job->is_direct = !batch->is_single && batch_look(batch, req->fd) & O_DIRECT;
-	/* Of what is few pieces they can be asked for themselves. */
-	job->by_file = batch->direction == FILL &&
-		       (req->len < FRESH_PIECES * batch->chunk ||
-			fresh_in_part(req->memory, req->len));
+	if (batch->direction == FILL)
+		job_look(job);
 	batch->jobs[batch->nr_files++] = *job;
 	batch->nr_direct += job->is_direct;
 	batch->nr_pieces += req->len / batch->chunk + 1;
@@ -139,6 +172,7 @@ void batch_collect(struct batch *batch, struct transfer *reqs, unsigned int nr)
 
 	batch->crew_size = crew_size(batch->work);
 	batch->by_file = batch->crew_size <= FRESH_THREADS;
+	batch->turn = turn_of(batch);
 	if (batch->direction == DRAIN && batch->crew_size > batch->nr_looks)
 		batch->crew_size = batch->nr_looks;
 }

@@ -266,6 +266,104 @@ static size_t pages_there(char *at, size_t len)
 	return there;
 }
 
+/* And none for what the file does not have. */
+static void fills_make_huge_pages(void)
+{
+	size_t len = SIZE - MIB - 777, whole = len & -HUGE, end = (len + HUGE - 1) & -HUGE;
+	int file = pattern_file(len, 81);
+	struct shmdev_region *region;
+	char *memory;
+
+	need_gathering();
+	region = region_new(&memory);
+	CHECK_EQ(fill_one(memory, SIZE, file, 0), len);
+	CHECK_EQ(huge_bytes(region), whole);
+	CHECK(pattern_is(memory, len, 81, 0));
+	CHECK_EQ(pages_there(memory + end, SIZE - end), 0);
+	shmdev_region_unref(region);
+
+	/* Some of it is there. */
+	region = region_new(&memory);
+	memory[SIZE / 2] = 1;
+	CHECK_EQ(fill_one(memory, SIZE, file, 0), len);
+	CHECK(pattern_is(memory, len, 81, 0));
+	CHECK(is_all(memory + len, SIZE - len, 0));
+	shmdev_region_unref(region);
+	close(file);
+}
+
+/* What is gathered at a time is more than is read at a time. */
+static void fills_that_wait_for_a_disk(void)
+{
+	int file = pattern_file(SIZE + 555, 82), fds[2];
+	struct shmdev_region *region;
+	char *memory, path[64];
+
+	setenv("SHMDEV_CHUNK", "65536", 1);
+	setenv("SHMDEV_DEPTH", "5", 1);
+	need_gathering();
+	CHECK_EQ(fsync(file), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	fds[0] = file;
+	fds[1] = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	for (int i = 0; i < 2 && fds[i] >= 0; i++) {
+		for (int64_t offset = 0; offset <= 512; offset += 512) {
+			CHECK_EQ(posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED), 0);
+			region = region_new(&memory);
+			CHECK_EQ(fill_one(memory, SIZE, fds[i], offset), SIZE);
+			/* Reads past the page cache end at blocks, and so in some huge page. */
+			if (i == 0 || offset == 0)
+				CHECK_EQ(huge_bytes(region), SIZE);
+			CHECK(pattern_is(memory, SIZE, 82, offset));
+			shmdev_region_unref(region);
+		}
+	}
+	if (fds[1] >= 0)
+		close(fds[1]);
+	close(file);
+}
+
+/* What has been gathered and not begun ends, too. */
+static void fills_that_are_cancelled(void)
+{
+	int file = pattern_file(SIZE, 83);
+	unsigned int whole = 0, ended = 0;
+	struct shmdev_region *region;
+	struct shmdev_job *job;
+	struct shm_fill fill;
+	char *memory;
+
+	setenv("SHMDEV_CHUNK", "4096", 1);
+	setenv("SHMDEV_DEPTH", "2", 1);
+	need_gathering();
+	CHECK_EQ(fsync(file), 0);
+	for (int round = 0; round < 40; round++) {
+		CHECK_EQ(posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED), 0);
+		region = region_new(&memory);
+		fill = fill_request(memory, SIZE, file, 0);
+		job = shmdev_fill_start(&fill, 1);
+		CHECK(job);
+		/* At several places, once not at all. */
+		while (shmdev_job_bytes(job) < round * SIZE / 39 && shmdev_job_wait(job, 0))
+			;
+		if (round < 39)
+			shmdev_job_cancel(job);
+		CHECK_EQ(shmdev_job_wait(job, -1), 0);
+		shmdev_job_free(job);
+		if (fill.result == -ECANCELED)
+			ended++;
+		else
+			CHECK_EQ(fill.result, SIZE);
+		whole += fill.result == SIZE;
+		CHECK(fill.done == SIZE || fill.result < 0);
+		CHECK(pattern_is(memory, fill.done, 83, 0));
+		shmdev_region_unref(region);
+	}
+	tap_note("%u whole, %u cancelled", whole, ended);
+	CHECK(whole && ended);
+	close(file);
+}
+
 static void prepared_is_what_is_asked_for(void)
 {
 	struct shmdev_region *region;
@@ -504,6 +602,9 @@ TAP_MAIN(TAP_TEST(what_is_put_there),
 	 TAP_TEST(by_many_threads),
 	 TAP_TEST(pages_are_not_faulted_one_by_one),
 	 TAP_TEST(copies_make_huge_pages),
+	 TAP_TEST(fills_make_huge_pages),
+	 TAP_TEST(fills_that_wait_for_a_disk),
+	 TAP_TEST(fills_that_are_cancelled),
 	 TAP_TEST(prepared_is_what_is_asked_for),
 	 TAP_TEST(preparing_changes_nothing),
 	 TAP_TEST(without_gathering),
