@@ -42,39 +42,43 @@ void holds_init(struct holds *holds)
 	holds->enough = MUCH;
 }
 
-/* Make the ledger if there is none.  0 or -1 with an exception.  Locked. */
+/*
+ * Make the ledger if there is none.  0 or -1 with an exception; to raise one may run code
+ * of Python, and so nothing is changed then, and it is the last thing.  Locked.
+ */
 static int ledger_make(struct module_state *state, struct holds *holds)
 {
+	struct shmdev_handle handle;
 	struct block *block;
+	uint16_t *free;
 	int err;
 
 	if (holds->block)
 		return 0;
-	holds->free = PyMem_RawMalloc(NR_SLOTS * sizeof(*holds->free));
-	if (!holds->free) {
+	free = PyMem_RawMalloc(NR_SLOTS * sizeof(*free));
+	if (!free) {
 		PyErr_NoMemory();
 		return -1;
 	}
 	block = block_new(state, sizeof(struct ledger) + NR_SLOTS * sizeof(uint64_t), 0);
-	if (!block)
-		goto free_slots;
-	err = shmdev_export(block->bytes, &holds->handle);
+	if (!block) {
+		PyMem_RawFree(free);
+		return -1;
+	}
+	err = shmdev_export(block->bytes, &handle);
 	if (err) {
+		Py_DECREF(block);
+		PyMem_RawFree(free);
 		error_set("shmdev_export", -err);
-		goto free_block;
+		return -1;
 	}
 	for (unsigned int i = 0; i < NR_SLOTS; i++)
-		holds->free[i] = NR_SLOTS - 1 - i;
+		free[i] = NR_SLOTS - 1 - i;
+	holds->handle = handle;
+	holds->free = free;
 	holds->nr_free = NR_SLOTS;
 	holds->block = block;
 	return 0;
-
-free_block:
-	Py_DECREF(block);
-free_slots:
-	PyMem_RawFree(holds->free);
-	holds->free = NULL;
-	return -1;
 }
 
 /* Take @hold out, and put it into @gone for holds_drop().  Locked. */
