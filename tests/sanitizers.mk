@@ -3,13 +3,14 @@
 # --- the library's tests with AddressSanitizer, ThreadSanitizer and Valgrind ------------
 
 # Not here: fault, which stands between the library and what a sanitizer stands before, and
-# the scripts, which look at the library as it is installed.  Nor job: it forks while other
-# threads allocate, and of gcc 12 AddressSanitizer's allocator is then locked in the child.
-SANITIZED := backend block copy drain fill fork fresh handle heap limits model path region share threads
-# For the race detector, what has threads of its own or in the library.  Not job: its children
-# start threads, and gcc 12's detector, which after a fork still knows the parent's, ends
-# them ("dup thread with used id").
-RACED     := block copy drain fill fork fresh handle heap model path share threads
+# the scripts, which look at the library as it is installed.  Nor job_fork: it forks while
+# other threads allocate, and of gcc 12 AddressSanitizer's allocator is then locked in the
+# child.
+SANITIZED := backend block copy drain fill fork fresh handle heap job/ limits model path region share threads
+# For the race detector, what has threads of its own or in the library.  Not job_fork: its
+# children start threads, and gcc 12's detector, which after a fork still knows the
+# parent's, ends them ("dup thread with used id").
+RACED     := block copy drain fill fork fresh handle heap job/ model path share threads
 # With Valgrind all is slower by a factor of fifty.
 MEMCHECKED := block heap
 

@@ -3,7 +3,7 @@
 # $(O)/tests/lib/<name>: one program for each topic, which prints TAP.
 
 # What the programs share: a linker takes of it what one needs.
-LIBTEST_SHARED   := util fill_checks handle_checks
+LIBTEST_SHARED   := util fill_checks handle_checks job_checks
 LIBTEST_PROGRAMS := $(filter-out $(LIBTEST_SHARED),$(patsubst tests/lib/%.c,%,$(wildcard tests/lib/*.c)))
 LIBTEST_SCRIPTS  := $(patsubst tests/lib/%.sh,%,$(wildcard tests/lib/*.sh))
 LIBTESTS         := $(addprefix $(O)/tests/lib/,$(LIBTEST_PROGRAMS) $(LIBTEST_SCRIPTS))
@@ -50,7 +50,7 @@ $(O)/tests/lib/man: $(LIB_MAN) $(O)/tests/lib/obj/shmdev.h
 # The library as it is where there is no liburing, which it cannot be linked with either.
 LIBTEST_NONE := $(O)/tests/lib/none/libshmdev.so.0
 $(O)/tests/lib/without_liburing: $(LIBTEST_NONE) \
-	$(addprefix $(O)/tests/lib/,fill fill_stream fill_engine drain job path)
+	$(addprefix $(O)/tests/lib/,fill fill_stream fill_engine drain job job_fork path)
 $(LIBTEST_NONE): $(filter-out $(O)/lib/obj/ring.o,$(LIB_OBJECTS)) $(O)/lib/obj/ring_none.o \
 		lib/shmdev.map
 	@mkdir -p $(@D)

@@ -9,68 +9,7 @@
 #include <sys/time.h>
 #include <time.h>
 
-#include "transfer.h"
-
-static struct shmdev_job *start(struct shm_fill *reqs, unsigned int nr)
-{
-	struct shmdev_job *job = shmdev_fill_start(reqs, nr);
-
-	CHECK(job);
-	return job;
-}
-
-static bool is_ready(const struct shmdev_job *job)
-{
-	struct pollfd one = { shmdev_job_fd(job), POLLIN, 0 };
-	int ready = poll(&one, 1, 0);
-
-	CHECK(ready >= 0);
-	return ready;
-}
-
-static void check_to_the_end(void)
-{
-	struct shm_fill fills[40];
-	struct shm_drain drains[40];
-	char *block = get_block(5 * MIB), *back = get_block(5 * MIB);
-	int from = pattern_file(5 * MIB, 1), to = pattern_file(0, 1);
-	struct shmdev_job *job;
-	struct pollfd one;
-
-	for (int i = 0; i < 40; i++)
-		fills[i] = fill_request(block + i * MIB / 8, MIB / 8, from, i * MIB / 8);
-	job = start(fills, 40);
-	one = (struct pollfd){ shmdev_job_fd(job), POLLIN, 0 };
-	CHECK_EQ(poll(&one, 1, -1), 1);
-	CHECK_EQ(shmdev_job_wait(job, 0), 0);
-	CHECK_EQ(shmdev_job_wait(job, -1), 0);
-	CHECK_EQ(shmdev_job_bytes(job), 5 * MIB);
-	shmdev_job_cancel(job);
-	CHECK_EQ(shmdev_job_wait(job, 0), 0);
-	CHECK(is_ready(job));
-	shmdev_job_free(job);
-	for (int i = 0; i < 40; i++) {
-		CHECK_EQ(fills[i].result, MIB / 8);
-		CHECK_EQ(fills[i].done, MIB / 8);
-	}
-	CHECK(pattern_is(block, 5 * MIB, 1, 0));
-
-	for (int i = 0; i < 40; i++)
-		drains[i] = (struct shm_drain){ .src = block + i * MIB / 8, .len = MIB / 8,
-						.fd = to, .offset = i * MIB / 8 };
-	job = shmdev_drain_start(drains, 40);
-	CHECK(job);
-	CHECK_EQ(shmdev_job_wait(job, -1), 0);
-	CHECK_EQ(shmdev_job_bytes(job), 5 * MIB);
-	shmdev_job_free(job);
-	CHECK_EQ(pread(to, back, 5 * MIB, 0), 5 * MIB);
-	CHECK(!memcmp(block, back, 5 * MIB));
-
-	shm_free(block);
-	shm_free(back);
-	close(from);
-	close(to);
-}
+#include "job_checks.h"
 
 static void to_the_end(void)
 {
@@ -88,7 +27,7 @@ static void nothing_to_do(void)
 	struct shmdev_job *job;
 
 	need_backend();
-	job = start(NULL, 0);
+	job = job_start(NULL, 0);
 	CHECK_EQ(shmdev_job_wait(job, -1), 0);
 	CHECK_EQ(shmdev_job_bytes(job), 0);
 	shmdev_job_free(job);
@@ -121,9 +60,9 @@ static void check_silent_pipes(int nr)
 		CHECK_EQ(pipe2(pipes[i], O_CLOEXEC), 0);
 	for (int i = 0; i < nr; i++)
 		fills[i] = fill_request(block + i * MIB, MIB, pipes[i][0], SHM_FILL_CURRENT);
-	job = start(fills, nr);
+	job = job_start(fills, nr);
 	CHECK_EQ(shmdev_job_wait(job, 0), -ETIMEDOUT);
-	CHECK(!is_ready(job));
+	CHECK(!job_is_ready(job));
 
 	/* What has come by then is there and is counted. */
 	CHECK_EQ(write(pipes[0][1], "hello", 5), 5);
@@ -139,7 +78,7 @@ static void check_silent_pipes(int nr)
 	shmdev_job_cancel(job);
 	shmdev_job_cancel(job);
 	CHECK_EQ(shmdev_job_wait(job, -1), 0);
-	CHECK(is_ready(job));
+	CHECK(job_is_ready(job));
 	shmdev_job_free(job);
 	for (int i = 0; i < nr; i++) {
 		CHECK_EQ(fills[i].result, -ECANCELED);
@@ -150,7 +89,7 @@ static void check_silent_pipes(int nr)
 	/* To forget a job ends it. */
 	fills[0] = fill_request(block, MIB, pipes[0][0], SHM_FILL_CURRENT);
 	fills[1] = fill_request(block + MIB, MIB, file, 0);
-	job = start(fills, 2);
+	job = job_start(fills, 2);
 	shmdev_job_free(job);
 	CHECK_EQ(fills[0].result, -ECANCELED);
 	CHECK(fills[1].result == -ECANCELED || fills[1].result == (int64_t)MIB);
@@ -246,7 +185,7 @@ static void check_cancelled_at_random(void)
 			fills[NR + i] = fill_request(block + NR * LEN + i * MIB, MIB, pipes[i][0],
 						     SHM_FILL_CURRENT);
 		}
-		job = start(fills, NR + 2);
+		job = job_start(fills, NR + 2);
 		if (round % 10)
 			nap(random_below(&random, 6000));
 		if (round % 2) {
@@ -307,7 +246,7 @@ static void several_at_once(void)
 					   i * MIB + MIB / 2);
 		if (!i)
 			fills[i][0] = fill_request(block, 5, pipes[0], SHM_FILL_CURRENT);
-		jobs[i] = start(fills[i], 2);
+		jobs[i] = job_start(fills[i], 2);
 	}
 	for (int i = JOBS; i-- > 1;) {
 		CHECK_EQ(shmdev_job_wait(jobs[i], -1), 0);
@@ -315,7 +254,7 @@ static void several_at_once(void)
 		shmdev_job_free(jobs[i]);
 	}
 	/* The first one waits all the time, and gets its own. */
-	CHECK(!is_ready(jobs[0]));
+	CHECK(!job_is_ready(jobs[0]));
 	CHECK_EQ(write(pipes[1], "first", 5), 5);
 	CHECK_EQ(shmdev_job_wait(jobs[0], -1), 0);
 	CHECK_EQ(fills[0][0].result, 5);
@@ -326,19 +265,6 @@ static void several_at_once(void)
 }
 
 /* --- Processes ------------------------------------------------------------------------ */
-
-struct waiting {
-	struct shmdev_job *job;
-	struct shm_fill fill;
-	int pipes[2];
-};
-
-static void waiting_start(struct waiting *waiting)
-{
-	CHECK_EQ(pipe2(waiting->pipes, O_CLOEXEC), 0);
-	waiting->fill = fill_request(get_block(MIB), MIB, waiting->pipes[0], SHM_FILL_CURRENT);
-	waiting->job = start(&waiting->fill, 1);
-}
 
 static void exit_with_a_job(void *unused)
 {
@@ -357,68 +283,6 @@ static void exit_does_not_wait(void)
 	status = in_child(exit_with_a_job, NULL);
 	CHECK(WIFEXITED(status));
 	CHECK_EQ(WEXITSTATUS(status), 7);
-}
-
-static void have_the_parents_job(void *argument)
-{
-	struct waiting *waiting = argument;
-	unsigned int before = count_descriptors();
-
-	CHECK_EQ(shmdev_job_wait(waiting->job, -1), -ECHILD);
-	shmdev_job_cancel(waiting->job);
-	shmdev_job_free(waiting->job);
-	CHECK_EQ(count_descriptors(), before - 2);
-	check_to_the_end();
-}
-
-static void a_child_leaves_its_parents_job_alone(void)
-{
-	struct waiting waiting;
-	int status;
-
-	need_backend();
-	waiting_start(&waiting);
-	for (int i = 0; i < 5; i++) {
-		status = in_child(have_the_parents_job, &waiting);
-		CHECK(WIFEXITED(status));
-		CHECK_EQ(WEXITSTATUS(status), 0);
-	}
-	CHECK_EQ(shmdev_job_wait(waiting.job, 0), -ETIMEDOUT);
-	CHECK_EQ(write(waiting.pipes[1], "hello", 5), 5);
-	close(waiting.pipes[1]);
-	CHECK_EQ(shmdev_job_wait(waiting.job, -1), 0);
-	CHECK_EQ(waiting.fill.result, 5);
-	shmdev_job_free(waiting.job);
-	shm_free(waiting.fill.dst);
-}
-
-static void fork_while_jobs_run(void)
-{
-	int file, status;
-
-	need_backend();
-	file = pattern_file(4 * MIB, 5);
-	for (int round = 0; round < 15; round++) {
-		struct shm_fill fills[2][8];
-		struct shmdev_job *jobs[2];
-		char *block = get_block(8 * MIB);
-
-		for (int j = 0; j < 2; j++) {
-			for (int i = 0; i < 8; i++)
-				fills[j][i] = fill_request(block + (8 * j + i) * MIB / 2,
-							   MIB / 2, file, i * MIB / 2);
-			jobs[j] = start(fills[j], 8);
-		}
-		status = in_child((void (*)(void *))check_to_the_end, NULL);
-		CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
-		for (int j = 0; j < 2; j++) {
-			CHECK_EQ(shmdev_job_wait(jobs[j], -1), 0);
-			shmdev_job_free(jobs[j]);
-			CHECK(pattern_is(block + j * 4 * MIB, 4 * MIB, 5, 0));
-		}
-		shm_free(block);
-	}
-	close(file);
 }
 
 /* --- Engines -------------------------------------------------------------------------- */
@@ -469,8 +333,6 @@ TAP_MAIN(TAP_TEST(to_the_end),
 	 TAP_TEST(cancelled_at_random),
 	 TAP_TEST(several_at_once),
 	 TAP_TEST(exit_does_not_wait),
-	 TAP_TEST(a_child_leaves_its_parents_job_alone),
-	 TAP_TEST(fork_while_jobs_run),
 	 TAP_TEST(without_io_uring),
 	 TAP_TEST(io_uring_refused_later),
 	 TAP_TEST(odd_tuning))

@@ -33,7 +33,7 @@ run() {		# <program>
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 
-echo 1..7
+echo 1..8
 
 # What it says is missing has to be missing, or the rest is about the other library.
 readelf -d "$library" > "$said" && grep -q "NEEDED.*libc" "$said" && ! grep -q uring "$said"
@@ -50,6 +50,7 @@ run fill
 run fill_stream
 run drain
 run job
+run job_fork
 run path
 
 exit $failed
