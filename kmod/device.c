@@ -16,6 +16,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/nodemask.h>
+#include <linux/nospec.h>
 #include <linux/string.h>
 #include <linux/topology.h>
 #include <linux/uaccess.h>
@@ -95,13 +96,17 @@ static int shmdev_nearest_node(void)
 	return nearest == NUMA_NO_NODE ? local : nearest;
 }
 
-static int shmdev_check_node(const struct shmdev_alloc *alloc)
+static int shmdev_check_node(struct shmdev_alloc *alloc)
 {
 	bool strict = alloc->flags & SHMDEV_ALLOC_NODE_STRICT;
 
 	if (!(alloc->flags & SHMDEV_ALLOC_NODE))
 		return alloc->node || strict ? -EINVAL : 0;
-	if (alloc->node < 0 || alloc->node >= MAX_NUMNODES || !node_state(alloc->node, N_MEMORY))
+	if (alloc->node < 0 || alloc->node >= MAX_NUMNODES)
+		return -EINVAL;
+	/* It is an index, and comes from user space: also for who runs ahead of the test. */
+	alloc->node = array_index_nospec(alloc->node, MAX_NUMNODES);
+	if (!node_state(alloc->node, N_MEMORY))
 		return -EINVAL;
 	if (strict && !node_isset(alloc->node, cpuset_current_mems_allowed))
 		return -EINVAL;
