@@ -4,6 +4,7 @@
 #include <linux/falloc.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
@@ -71,6 +72,43 @@ static int file_mmap(struct file *file, struct vm_area_struct *vma)
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_ops = &file_vm_ops;
 	return 0;
+}
+
+/* --- reading --------------------------------------------------------------- */
+
+/* How many of @count bytes at @pos can be read, or -EIO. */
+static ssize_t file_readable(struct file *file, loff_t pos, size_t count)
+{
+	loff_t size = i_size_read(file_inode(file));
+	size_t sound;
+
+	if (pos >= size || !count)
+		return count;
+	sound = shmdev_memory_sound(file->f_mapping, pos, min_t(u64, count, size - pos));
+	return sound ?: -EIO;
+}
+
+static ssize_t file_read_iter(struct kiocb *iocb, struct iov_iter *to)
+{
+	size_t count = iov_iter_count(to), kept;
+	ssize_t ret = file_readable(iocb->ki_filp, iocb->ki_pos, count);
+
+	if (ret < 0)
+		return ret;
+	kept = count - ret;
+	iov_iter_truncate(to, ret);
+	ret = generic_file_read_iter(iocb, to);
+	/* What was not asked for the caller gets back: it may go on with the iterator. */
+	iov_iter_reexpand(to, iov_iter_count(to) + kept);
+	return ret;
+}
+
+static ssize_t file_splice_read(struct file *file, loff_t *pos, struct pipe_inode_info *pipe,
+				size_t len, unsigned int flags)
+{
+	ssize_t ret = file_readable(file, *pos, len);
+
+	return ret < 0 ? ret : filemap_splice_read(file, pos, pipe, ret, flags);
 }
 
 /* --- writing and zeroing --------------------------------------------------- */
@@ -308,9 +346,9 @@ const struct file_operations shmdev_region_fops = {
 	.open			= file_open,
 	.release		= file_release,
 	.llseek			= generic_file_llseek,
-	.read_iter		= generic_file_read_iter,
+	.read_iter		= file_read_iter,
 	.write_iter		= file_write_iter,
-	.splice_read		= filemap_splice_read,
+	.splice_read		= file_splice_read,
 	.splice_write		= iter_file_splice_write,
 	.fallocate		= file_fallocate,
 	.fsync			= noop_fsync,

@@ -13,7 +13,9 @@
 #include <linux/cpumask.h>
 #include <linux/gfp.h>
 #include <linux/jiffies.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
+#include <linux/nodemask.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
@@ -254,6 +256,48 @@ bool shmdev_memory_broken(struct folio *folio)
 {
 	return folio_test_hwpoison(folio) ||
 	       (folio_test_large(folio) && folio_test_has_hwpoisoned(folio));
+}
+
+static bool memory_has_failed(void)
+{
+	int nid;
+
+	for_each_online_node(nid)
+		if (shmdev_node_has_failed(nid))
+			return true;
+	return false;
+}
+
+/* The first page of @folio from offset @pos of the file on that is marked; its end if none. */
+static loff_t memory_find_broken(struct folio *folio, loff_t pos)
+{
+	loff_t start = folio_pos(folio), end = start + folio_size(folio);
+
+	if (!shmdev_memory_broken(folio))
+		return end;
+	while (pos < end && !PageHWPoison(folio_page(folio, (pos - start) >> PAGE_SHIFT)))
+		pos = round_down(pos, PAGE_SIZE) + PAGE_SIZE;
+	return pos;
+}
+
+size_t shmdev_memory_sound(struct address_space *mapping, loff_t pos, size_t len)
+{
+	loff_t at = pos, end = pos + len, next;
+	struct folio *folio;
+
+	if (!memory_has_failed())
+		return len;
+	while (at < end) {
+		folio = filemap_get_folio(mapping, at >> PAGE_SHIFT);
+		if (IS_ERR_OR_NULL(folio))	/* taken out: reading it will say so */
+			break;
+		next = folio_pos(folio) + folio_size(folio);
+		at = memory_find_broken(folio, at);
+		folio_put(folio);
+		if (at < next)
+			return min_t(u64, at - pos, len);
+	}
+	return len;
 }
 
 /*

@@ -32,6 +32,12 @@ int shmdev_memory_populate(struct address_space *mapping, struct shmdev_memory_r
 bool shmdev_memory_broken(struct folio *folio);
 
 /*
+ * How many of @len bytes at @pos may be read before a page that is marked so.  The core reads
+ * what is in the page cache, marked or not, and the machine stops if the kernel meets it.
+ */
+size_t shmdev_memory_sound(struct address_space *mapping, loff_t pos, size_t len);
+
+/*
  * Zero [@start, @end) and add to @exchanged how much of it is of the pool now.  The caller
  * holds the inode's lock.  -EINTR for a fatal signal; -EHWPOISON or -ENOMEM where broken
  * memory cannot be replaced.

@@ -55,6 +55,8 @@ static size_t wrong(const char *p)
 	return i;
 }
 
+/* Of /proc/kpageflags. */
+#define COMPOUND_TAIL	(1ULL << 16)
 #define HWPOISON	(1ULL << 19)
 
 /* So many words of a file that has one for each page; 0 where it has none. */
@@ -517,6 +519,62 @@ TEST_F(migrate, broken_page_hurts_its_readers)
 	self->fd = alloc(self->dev, SIZE);
 	self->p = map(self->fd, SIZE);
 	ASSERT_NE(MAP_FAILED, self->p);
+}
+
+/*
+ * A huge page that could not be split, because somebody had a hold on it when a part of it
+ * broke: once it can be exchanged, it goes to nobody else.
+ */
+TEST_F(migrate, broken_huge_page_is_not_reused)
+{
+	struct iovec iov = { .iov_base = self->p + HUGE, .iov_len = 4096 };
+	char *bad = self->p + HUGE + 60 * 4096;
+	off_t bad_at = bad - self->p, offset;
+	static char buf[64 * 4096];
+	uint64_t pfn = pfn_of(bad), flags;
+	int pipe_fd[2], fd, failed;
+	char *p;
+
+	ASSERT_EQ(0, set_pool_mb(64));
+	ASSERT_TRUE(WAIT_FOR(pool_is(self->dev, 64 << 20)));
+	ASSERT_EQ(0, pipe(pipe_fd));
+	ASSERT_EQ(4096, vmsplice(pipe_fd[1], &iov, 1, 0));
+	/* By who may die of it, as if it had been read. */
+	failed = IN_CHILD(_exit(madvise(bad, 4096, MADV_HWPOISON) ? errno : 0));
+	if (!is_broken(pfn))
+		SKIP(return, "memory failure cannot be injected: %d", failed);
+	/* As long as it is held it stays, and cannot be zero. */
+	ASSERT_NE(0, failed);
+	EXPECT_EQ(-EHWPOISON, zero_range(self->fd, HUGE, HUGE));
+	/* What is sound can be read, and the kernel does not touch what is not. */
+	EXPECT_EQ(60 * 4096 - 100, pread(self->fd, buf, sizeof(buf), HUGE + 100));
+	EXPECT_EQ(HUGE + 59 * 4096 + 1, *(size_t *)(buf + 59 * 4096 - 100));
+	EXPECT_EQ(-EIO, result(pread(self->fd, buf, 4096, bad_at)));
+	EXPECT_EQ(-EIO, result(pread(self->fd, buf, 1, bad_at + 4095)));
+	EXPECT_EQ(4096, pread(self->fd, buf, 4096, bad_at + 4096));
+	EXPECT_EQ(bad_at + 4096 + 1, *(size_t *)buf);
+	offset = bad_at;
+	EXPECT_EQ(-EIO, result(splice(self->fd, &offset, pipe_fd[1], NULL, 4096, 0)));
+	ASSERT_EQ(4096, read(pipe_fd[0], buf, 4096));
+	ASSERT_EQ(0, zero_range(self->fd, HUGE, HUGE));
+	EXPECT_TRUE(all_zero(self->p + HUGE, HUGE));
+	EXPECT_NE(pfn, pfn_of(bad));
+
+	/* It is still what it was, a part of a huge page, and not free. */
+	words_read("/proc/kpageflags", pfn, &flags, 1);
+	EXPECT_TRUE(flags & HWPOISON);
+	EXPECT_TRUE(flags & COMPOUND_TAIL);
+	fd = alloc(self->dev, 32 * SIZE);
+	ASSERT_LE(0, fd);
+	p = map(fd, 32 * SIZE);
+	ASSERT_NE(MAP_FAILED, p);
+	for (size_t page = 0; page < 32 * SIZE; page += 4096)
+		(void)*(volatile char *)(p + page);
+	EXPECT_EQ(0, count_broken(p, 32 * SIZE / HUGE));
+	munmap(p, 32 * SIZE);
+	close(fd);
+	close(pipe_fd[0]);
+	close(pipe_fd[1]);
 }
 
 /* What is about to break is moved away from, and nobody notices. */

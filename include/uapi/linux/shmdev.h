@@ -12,8 +12,9 @@
  *			all of it must lie within the region (EINVAL).  Nothing swaps it
  *			out, locked or not; MAP_POPULATE and MADV_POPULATE_WRITE map all of it
  *   pread(2), pwrite(2), readv, writev, splice(2), sendfile(2), lseek(2)
- *			as for a file that cannot grow: ENOSPC at its end; copy_file_range(2)
- *			between regions, as for all files of one file system
+ *			as for a file that cannot grow: ENOSPC at its end, and EIO where its
+ *			memory is broken; copy_file_range(2) between regions, as for all files
+ *			of one file system
  *   fallocate(2)	FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, any range of the
  *			region: zeroes it, whole huge pages by zeroed ones of the pool, in
  *			time that depends on their number and not on their size.  Every
