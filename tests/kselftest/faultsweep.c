@@ -466,6 +466,7 @@ FIXTURE(sweep) {
 };
 
 FIXTURE_VARIANT(sweep) {
+	const char *name;
 	/* Nothing fails in this: what the operation needs. */
 	int (*before)(struct state *state);
 	/* 0 or more, or -errno. */
@@ -478,12 +479,13 @@ FIXTURE_VARIANT(sweep) {
 
 #define OPERATION(name_, before_, run_, ...)					\
 	FIXTURE_VARIANT_ADD(sweep, name_) {					\
-		.before = before_, .run = run_, .errors = { __VA_ARGS__ }	\
+		.name = #name_, .before = before_, .run = run_,			\
+		.errors = { __VA_ARGS__ }					\
 	}
 
 #define OPERATION_NONE(name_, before_, run_)					\
 	FIXTURE_VARIANT_ADD(sweep, name_) {					\
-		.before = before_, .run = run_, .none = true			\
+		.name = #name_, .before = before_, .run = run_, .none = true	\
 	}
 
 OPERATION(open, nothing, run_open, EFAULT);
@@ -657,7 +659,7 @@ TEST_F(sweep, every_fault)
 			break;
 		}
 	}
-	TH_LOG("%d faults: %d times an error, %d times none", failed + survived, failed, survived);
+	TH_NOTE("%s: %d faults, %d errors", variant->name, failed + survived, failed);
 	/* Coarse, as others allocate, too: an operation that forgets its pages is seen. */
 	EXPECT_GT(2 * (long)SIZE, free_before - memory_free(state->dev));
 	EXPECT_EQ(variant->none, !(failed + survived));
@@ -711,7 +713,7 @@ TEST_F(load, every_fault)
 		survived += happened && !ret;
 		untouched = happened ? 0 : untouched + 1;
 	}
-	TH_LOG("%d faults: %d times an error, %d times none", failed + survived, failed, survived);
+	TH_NOTE("insmod: %d faults, %d errors", failed + survived, failed);
 	EXPECT_LT(0, failed);
 }
 

@@ -228,6 +228,13 @@ static inline bool pool_is(int dev, uint64_t bytes)
 	return !query(dev, &q) && q.pool_bytes == bytes;
 }
 
+/* What "make check" shows, also of a test that passes. */
+#define TH_NOTE(fmt, ...)							\
+do {										\
+	fprintf(TH_LOG_STREAM, "# note: " fmt "\n", ##__VA_ARGS__);		\
+	fflush(TH_LOG_STREAM);							\
+} while (0)
+
 /* For tests that do the same many times: more of it in a soak. */
 static inline int soak(int times)
 {
