@@ -106,6 +106,63 @@ class DLPack(unittest.TestCase):
                 self.assertRaises(BufferError, RawArray(ctype, 2).__dlpack__, **options)
         self.assertRaises(BufferError, _shmdev.dlpack, memoryview(b"abcd")[::2], False, False)
 
+    def test_consumed_by_a_foreign_thread(self):
+        """As C does it: by the structures, and the deleter is called where there is no Python."""
+        class Tensor(ctypes.Structure):
+            _fields_ = [("data", ctypes.c_void_p), ("device_type", ctypes.c_int32),
+                        ("device_id", ctypes.c_int32), ("ndim", ctypes.c_int32),
+                        ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8),
+                        ("lanes", ctypes.c_uint16), ("shape", ctypes.POINTER(ctypes.c_int64)),
+                        ("strides", ctypes.POINTER(ctypes.c_int64)),
+                        ("byte_offset", ctypes.c_uint64)]
+
+        class Managed(ctypes.Structure):
+            _fields_ = [("tensor", Tensor), ("manager", ctypes.c_void_p),
+                        ("deleter", ctypes.c_void_p)]
+
+        class Versioned(ctypes.Structure):
+            _fields_ = [("major", ctypes.c_uint32), ("minor", ctypes.c_uint32),
+                        ("manager", ctypes.c_void_p), ("deleter", ctypes.c_void_p),
+                        ("flags", ctypes.c_uint64), ("tensor", Tensor)]
+
+        pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+        pointer_of.restype = ctypes.c_void_p
+        pointer_of.argtypes = [ctypes.py_object, ctypes.c_char_p]
+        rename = ctypes.pythonapi.PyCapsule_SetName
+        rename.argtypes = [ctypes.py_object, ctypes.c_char_p]
+        libc = ctypes.CDLL(None)
+        libc.pthread_create.argtypes = [ctypes.c_void_p] * 4
+        libc.pthread_join.argtypes = [ctypes.c_void_p] * 2
+        gc.collect()
+        before = shmdev.info().blocks
+        for kind, name, used, options in (
+            (Managed, b"dltensor", b"used_dltensor", {}),
+            (Versioned, b"dltensor_versioned", b"used_dltensor_versioned",
+             {"max_version": (1, 0)}),
+        ):
+            with self.subTest(name):
+                table = RawArray(ctypes.c_float * 3, [(1, 2, 3), (4, 5, 6)])
+                address = ctypes.addressof(table)
+                capsule = table.__dlpack__(**options)
+                del table
+                managed = kind.from_address(pointer_of(capsule, name))
+                tensor = managed.tensor
+                self.assertEqual((tensor.data, tensor.device_type, tensor.ndim, tensor.code,
+                                  tensor.bits, tensor.lanes, tensor.byte_offset),
+                                 (address, 1, 2, 2, 32, 1, 0))
+                self.assertEqual((tensor.shape[:2], tensor.strides[:2]), ([2, 3], [3, 1]))
+                if kind is Versioned:
+                    self.assertEqual((managed.major, managed.flags), (1, 0))
+                self.assertEqual(rename(capsule, used), 0)
+                del capsule         # the consumer's by now
+                gc.collect()
+                self.assertEqual(shmdev.info().blocks, before + 1)
+                thread = ctypes.c_void_p()
+                self.assertEqual(libc.pthread_create(ctypes.byref(thread), None, managed.deleter,
+                                                     ctypes.addressof(managed)), 0)
+                self.assertEqual(libc.pthread_join(thread, None), 0)
+                self.assertEqual(shmdev.info().blocks, before)
+
     @unittest.skipUnless(hasattr(numpy, "from_dlpack"), "no numpy that takes DLPack")
     def test_numpy(self):
         for ctype in NUMBERS:
