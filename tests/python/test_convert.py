@@ -549,7 +549,8 @@ class Numpy(Differential):
             b[:] = x
             for made in (a, b):
                 with self.subTest(dtype=dtype, ctype=ctype, constructed=made is a):
-                    self.assertEqual(made.region.huge_share, 1.0)
+                    # One that somebody looks at just then is left as it is.
+                    self.assertGreater(made.region.huge_share, 0.9)
                     self.assertTrue(numpy.array_equal(numpy.frombuffer(made, ctype), x))
 
     def test_values_of_two_bytes(self):
