@@ -10,25 +10,32 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
 
 /* Few cores saturate the memory of most machines. */
 #define THREADS_MAX	8
 
-struct share {
+/* Pieces that each thread would get, if all were as fast: one that waits for a processor gets less. */
+#define PIECES	4
+
+struct sharing {
 	parallel_part *part;
 	const void *loop;
-	size_t first, n;
-	pthread_t thread;
-	bool given;
+	size_t n, piece;
+	size_t next;		/* atomic */
 };
 
-static void *share_do(void *arg)
+static void *share(void *arg)
 {
-	const struct share *share = arg;
+	struct sharing *sharing = arg;
+	size_t first;
 
-	share->part(share->loop, share->first, share->n);
-	return NULL;
+	for (;;) {
+		first = __atomic_fetch_add(&sharing->next, sharing->piece, __ATOMIC_RELAXED);
+		if (first >= sharing->n)
+			return NULL;
+		sharing->part(sharing->loop, first, sharing->n - first < sharing->piece ?
+						    sharing->n - first : sharing->piece);
+	}
 }
 
 /* How many processors this thread may use; cgroups and taskset count, as they are now. */
@@ -57,8 +64,9 @@ static size_t threads_for(size_t n, size_t grain)
 
 void parallel_run(parallel_part *part, const void *loop, size_t n, size_t grain)
 {
-	struct share shares[THREADS_MAX];
-	size_t nr = threads_for(n, grain), i;
+	size_t nr = threads_for(n, grain), made = 0;
+	struct sharing sharing = { part, loop, n, n / (nr * PIECES) + 1, 0 };
+	pthread_t threads[THREADS_MAX];
 	sigset_t all, before;
 
 	if (nr <= 1) {
@@ -68,25 +76,12 @@ void parallel_run(parallel_part *part, const void *loop, size_t n, size_t grain)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	for (i = 0; i < nr; i++) {
-		size_t first = n / nr * i;
-
-		shares[i] = (struct share){
-			.part = part,
-			.loop = loop,
-			.first = first,
-			.n = i == nr - 1 ? n - first : n / nr,
-		};
-		/* The first share is this thread's. */
-		shares[i].given = i && !pthread_create(&shares[i].thread, NULL, share_do,
-						       &shares[i]);
-	}
+	/* Those there are do it all. */
+	while (made < nr - 1 && !pthread_create(&threads[made], NULL, share, &sharing))
+		made++;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 
-	for (i = 0; i < nr; i++)
-		if (!shares[i].given)
-			share_do(&shares[i]);
-	for (i = 0; i < nr; i++)
-		if (shares[i].given)
-			pthread_join(shares[i].thread, NULL);
+	share(&sharing);
+	while (made)
+		pthread_join(threads[--made], NULL);
 }

@@ -9,8 +9,8 @@
 typedef void parallel_part(const void *loop, size_t first, size_t n);
 
 /*
- * Do all @n of @loop, in parts of at least @grain that may be done at the same time, by
- * this thread and others that are gone on return.  No other than this one takes
+ * Do all @n of @loop, in parts that may be done at the same time, by this thread and, for
+ * each @grain of them, another; those are gone on return.  No other than this one takes
  * signals.  Cannot fail: what cannot be given to another thread is done here.
  */
 void parallel_run(parallel_part *part, const void *loop, size_t n, size_t grain);
