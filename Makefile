@@ -18,7 +18,8 @@
 # make vm	CMD='a command', as root in a virtual machine with shmdev.ko inserted:
 #		KERNEL=6.1|6.12|debug|newest, MEM=3G, TIMEOUT=600 (seconds),
 #		MODPARAMS='for the module', INSMOD=0 (do not), APPEND='to the kernel
-#		command line', ICOUNT=1 (its clocks count instructions, one a nanosecond)
+#		command line', ICOUNT=1 (its clocks count instructions, one a nanosecond),
+#		NODES=1 (two, and one of memory that can be taken out)
 # make kernel-debug	build the kernel "debug": 6.12 with KASAN, lockdep, kmemleak and
 #		so on; KERNEL=newest builds "newest", the same of Debian's newest source
 # make bench	measurements; B=name runs one

@@ -19,6 +19,7 @@ MEM     ?= 3G
 TIMEOUT ?= 600
 INSMOD  ?= 1
 ICOUNT  ?= 0
+NODES   ?= 0
 
 # As it was typed: $ is for the guest's shell and not for make.
 unexport CMD
@@ -45,14 +46,15 @@ vm: vm-run
 
 # What fetch brings was not there when this file was read, hence the second make.
 vm-run: packages
-	@: $${VM_COMMAND:?"usage: make vm CMD='...' [KERNEL=$(KERNEL)] [MEM=$(MEM)] [TIMEOUT=$(TIMEOUT)] [INSMOD=0] [MODPARAMS='...'] [APPEND='...'] [ICOUNT=1]"}
+	@: $${VM_COMMAND:?"usage: make vm CMD='...' [KERNEL=$(KERNEL)] [MEM=$(MEM)] [TIMEOUT=$(TIMEOUT)] [INSMOD=0] [MODPARAMS='...'] [APPEND='...'] [ICOUNT=1] [NODES=1]"}
 	@tests/fetch kernel $(KERNEL) >/dev/null
 	@$(MAKE) --no-print-directory -s $(O)/kmod/$$(cat $(VM_KERNEL)/release)/shmdev.ko >&2
 	@mkdir -p $(O)/vm
 	@tests/vm/run --kernel $(VM_KERNEL) --memory $(MEM) --timeout $(TIMEOUT) \
 		$(if $(filter-out 0,$(INSMOD)),--modparams '$(MODPARAMS)' \
 			--module $(O)/kmod/$$(cat $(VM_KERNEL)/release)/shmdev.ko) \
-		$(if $(filter-out 0,$(ICOUNT)),--icount) --append '$(APPEND)' --log $(O)/vm/$(KERNEL).log "$$VM_COMMAND"; \
+		$(if $(filter-out 0,$(ICOUNT)),--icount) \
+		$(if $(filter-out 0,$(NODES)),--nodes) --append '$(APPEND)' --log $(O)/vm/$(KERNEL).log "$$VM_COMMAND"; \
 		echo $$? >$(VM_STATUS)
 
 # --- the raw interface's tests --------------------------------------------------------

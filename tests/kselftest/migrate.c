@@ -384,44 +384,111 @@ TEST_F(migrate, movable_memory)
 	EXPECT_EQ(SIZE, wrong(self->p));
 }
 
-/* A node that loses all of its memory loses its pool, and gets it again. */
-TEST_F(migrate, node_goes_offline)
+/* The first node that has memory blocks, and all of them off; 0: there is none. */
+static int node_off(int blocks[], int *nr)
 {
-	int blocks[MAX_BLOCKS], nr = 0, nid;
-	char path[128], target[128];
+	int on[MAX_BLOCKS], nr_on = blocks_list(on), nid;
 
-	for (nid = 1; nid < 64 && !nr; nid++) {
-		DIR *dir;
+	for (nid = 1; nid < 64; nid++) {
 		struct dirent *entry;
-		int block, off = 0;
+		char path[128];
+		DIR *dir;
+		bool off;
 
 		snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", nid);
 		dir = opendir(path);
-		while (dir && (entry = readdir(dir)))
-			if (sscanf(entry->d_name, "memory%d", &block) == 1)
-				blocks[nr++] = block;
+		*nr = 0;
+		while (dir && *nr < MAX_BLOCKS && (entry = readdir(dir)))
+			*nr += sscanf(entry->d_name, "memory%d", &blocks[*nr]) == 1;
 		if (dir)
 			closedir(dir);
-		ASSERT_EQ(0, set_pool_mb(0));
-		ASSERT_TRUE(WAIT_FOR(pool_is(self->dev, 0)));
-		while (off < nr && !block_set(blocks[off], "offline"))
-			off++;
-		if (off == nr)
-			break;
-		while (off)
-			ASSERT_EQ(0, block_set(blocks[--off], "online"));
-		nr = 0;
+		off = *nr;
+		for (int i = 0; i < *nr; i++)
+			for (int j = 0; j < nr_on; j++)
+				off &= blocks[i] != on[j];
+		if (off)
+			return nid;
 	}
-	if (!nr)
-		SKIP(return, "no node can be taken offline here");
-	snprintf(target, sizeof(target), "/sys/class/misc/shmdev/node%d/pool_target_bytes", nid);
+	return 0;
+}
+
+static long node_value(int nid, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/class/misc/shmdev/node%d/%s", nid, name);
+	return read_long(path);
+}
+
+/*
+ * A node of memory that is there to be taken out: regions have it and the pool does not, it
+ * goes while it is in use, and then for good.
+ */
+TEST_F(migrate, memory_is_taken_out)
+{
+	int blocks[MAX_BLOCKS], nr, nid = node_off(blocks, &nr), left[MAX_BLOCKS], nr_left, fd;
+	struct shmdev_alloc a = {
+		.size = SIZE, .node = nid,
+		.flags = SHMDEV_ALLOC_NODE | SHMDEV_ALLOC_NODE_STRICT,
+	};
+	char *p;
+
+	if (!nid)
+		SKIP(return, "no node here has its memory off");
+	ASSERT_EQ(-EINVAL, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a)));
+	for (int i = 0; i < nr; i++)
+		ASSERT_EQ(0, block_set(blocks[i], "online_movable"));
 	ASSERT_EQ(0, set_pool_mb(64));
-	EXPECT_EQ(0, read_long(target));
-	EXPECT_TRUE(WAIT_FOR(pool_is(self->dev, 64 << 20)));
-	while (nr)
-		EXPECT_EQ(0, block_set(blocks[--nr], "online_kernel"));
-	EXPECT_LT(0, read_long(target));
-	EXPECT_TRUE(WAIT_FOR(pool_is(self->dev, 64 << 20)));
+	ASSERT_TRUE(WAIT_FOR(pool_is(self->dev, 64 << 20)));
+	EXPECT_EQ(0, node_value(nid, "pool_target_bytes"));
+
+	fd = result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a));
+	ASSERT_LE(0, fd);
+	p = map(fd, SIZE);
+	ASSERT_NE(MAP_FAILED, p);
+	for (size_t i = 0; i < SIZE; i += 4096)
+		*(size_t *)(p + i) = i + 1;
+	for (size_t i = 0; i < SIZE; i += HUGE)
+		EXPECT_EQ(nid, node_of(p + i));
+	for (int i = 0; i < nr; i++)
+		ASSERT_EQ(0, block_set(blocks[i], "offline"));
+	EXPECT_EQ(SIZE, wrong(p));
+	for (size_t i = 0; i < SIZE; i += HUGE)
+		EXPECT_NE(nid, node_of(p + i));
+	EXPECT_EQ(0, zero_range(fd, 0, SIZE));
+	EXPECT_TRUE(all_zero(p, SIZE));
+	EXPECT_EQ(-EINVAL, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a)));
+	munmap(p, SIZE);
+	close(fd);
+
+	/* The virtual machine has two in this node: one is for the test of what is added. */
+	ASSERT_EQ(0, write_file("/sys/bus/acpi/devices/PNP0C80:00/eject", "1"));
+	EXPECT_TRUE(WAIT_FOR(node_off(left, &nr_left) == nid && nr_left < nr));
+	EXPECT_EQ(0, node_value(nid, "pool_bytes"));
+	EXPECT_EQ(-EINVAL, result(ioctl(self->dev, SHMDEV_IOC_ALLOC, &a)));
+	EXPECT_EQ(0, set_pool_mb(32));
+	EXPECT_TRUE(WAIT_FOR(pool_is(self->dev, 32 << 20)));
+	EXPECT_EQ(SIZE, wrong(self->p));
+}
+
+/* A node that gets memory gets its part of the pool, which is then in the way of its going. */
+TEST_F(migrate, node_gets_memory)
+{
+	int blocks[MAX_BLOCKS], nr, nid = node_off(blocks, &nr);
+	long target;
+
+	if (!nid)
+		SKIP(return, "no node here has its memory off");
+	ASSERT_EQ(0, set_pool_mb(512));
+	EXPECT_EQ(0, node_value(nid, "pool_target_bytes"));
+	for (int i = 0; i < nr; i++)
+		ASSERT_EQ(0, block_set(blocks[i], "online_kernel"));
+	target = node_value(nid, "pool_target_bytes");
+	EXPECT_LT(0, target);
+	EXPECT_TRUE(WAIT_FOR(node_value(nid, "pool_bytes") == target));
+	EXPECT_TRUE(WAIT_FOR(pool_is(self->dev, 512 << 20)));
+	EXPECT_EQ(-EBUSY, block_set(blocks[0], "offline"));
+	EXPECT_EQ(target, node_value(nid, "pool_bytes"));
 	EXPECT_EQ(SIZE, wrong(self->p));
 }
 
