@@ -616,6 +616,33 @@ static void a_child_keeps_nothing(void)
 	close(file);
 }
 
+/* A program that has closed the region's descriptor, and opened another file. */
+static void a_number_that_is_another_file(void)
+{
+	char *memory, *source = malloc(SIZE);
+	struct shmdev_region *region;
+	int file = pattern_file(4096, 3);
+
+	need_backend();
+	CHECK(source);
+	pattern_write(source, SIZE, 4, 0);
+	region = region_new(&memory);
+	CHECK_EQ(dup2(file, shmdev_region_fd(region)), shmdev_region_fd(region));
+	/* Less than a huge page, which is written to by way of the file for certain. */
+	shmdev_copy(memory + MIB, source, MIB);
+	CHECK(pattern_is(memory + MIB, MIB, 4, 0));
+	CHECK_EQ(lseek(file, 0, SEEK_END), 4096);
+	shmdev_copy(memory + 4 * MIB, source, 8 * MIB);
+	CHECK(pattern_is(memory + 4 * MIB, 8 * MIB, 4, 0));
+	CHECK_EQ(lseek(file, 0, SEEK_END), 4096);
+	CHECK_EQ(lseek(file, 0, SEEK_SET), 0);
+	CHECK_EQ(read(file, source, 4096), 4096);
+	CHECK(pattern_is(source, 4096, 3, 0));
+	shmdev_region_unref(region);
+	close(file);
+	free(source);
+}
+
 TAP_MAIN(TAP_TEST(what_is_put_there),
 	 TAP_TEST(by_one_thread),
 	 TAP_TEST(by_many_threads),
@@ -633,5 +660,6 @@ TAP_MAIN(TAP_TEST(what_is_put_there),
 	 TAP_TEST(fills_without_pwrite),
 	 TAP_TEST(under_a_file_size_limit),
 	 TAP_TEST(a_descriptor_that_appends),
+	 TAP_TEST(a_number_that_is_another_file),
 	 TAP_TEST(a_source_that_fails),
 	 TAP_TEST(a_child_keeps_nothing))

@@ -2,8 +2,11 @@
 /* Handles: memory that is sent by sockets. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "handle_checks.h"
 #include "tap.h"
@@ -160,6 +163,42 @@ static void receive_is_not_fooled(void)
 	shmdev_region_unref(region);
 }
 
+static void receive_locked(void *argument)
+{
+	const struct rlimit limit = { MIB, MIB };
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2];
+	const int *pair = argument;
+
+	/* What may lock as much as it likes, is not refused. */
+	CHECK_EQ(syscall(SYS_capget, &header, caps), 0);
+	caps[0].effective &= ~(1U << CAP_IPC_LOCK);
+	CHECK_EQ(syscall(SYS_capset, &header, caps), 0);
+	CHECK_EQ(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+	CHECK_EQ(mlockall(MCL_FUTURE), 0);
+	CHECK_FAILS(shmdev_recv(pair[1], NULL), ENOMEM);
+	CHECK_EQ(munlockall(), 0);
+	/* That message is gone, and there is no other. */
+	CHECK_FAILS(shmdev_recv(pair[1], NULL), EAGAIN);
+}
+
+/* The kernel says EAGAIN for memory that may not be locked, as for a message that is not there. */
+static void receive_what_cannot_be_mapped(void)
+{
+	struct shmdev_region *region;
+	int pair[2];
+
+	need_backend();
+	region = shmdev_region_create(4 * MIB, 0);
+	CHECK(region);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
+	/* Read-only, as that is none that the child has already. */
+	CHECK_EQ(shmdev_send(pair[0], shmdev_region_addr(region), SHMDEV_SEND_RDONLY), 0);
+	CHECK_EQ(in_child(receive_locked, pair), 0);
+	shmdev_region_unref(region);
+}
+
 TAP_MAIN(TAP_TEST(send_and_receive),
 	 TAP_TEST(send_errors),
-	 TAP_TEST(receive_is_not_fooled))
+	 TAP_TEST(receive_is_not_fooled),
+	 TAP_TEST(receive_what_cannot_be_mapped))
