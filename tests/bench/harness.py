@@ -33,6 +33,7 @@ class Case:
         self.name, self.run, self.before, self.after = name, run, before, after
         self.note = note
         self.number = 1
+        self.details = []   # of each sample, by who has some
 
     def warm_up(self):
         """Run until it is warm, and find how many runs make a sample."""
@@ -97,9 +98,7 @@ class ToolCase:
         self.details = []
 
     def warm_up(self):
-        elapsed = self.sample()
-        self.details.clear()
-        return elapsed
+        return self.sample()
 
     def sample(self):
         answer = self.tool.ask(self.line)
@@ -124,16 +123,26 @@ class Result:
                 'samples': len(self.samples), 'note': self.note}
 
 
-def measure(cases, max_samples=MAX_SAMPLES, budget=BUDGET):
-    """Results of cases by name, sampled in turns; reasons of those that cannot run."""
+def measure(cases, max_samples=MAX_SAMPLES, budget=BUDGET, again=False):
+    """Results of cases by name, sampled in turns; reasons of those that cannot run.
+
+    again: what seems to be too slow is run once more before that is believed.  The first to
+    use memory that a hypervisor has yet to find may be ten times slower than the next.
+    """
     results, reasons, cost = {}, {}, {}
     for case in cases:
         try:
             cost[case] = case.warm_up()
+            if again and cost[case] > budget:
+                case.details.clear()
+                cost[case] = case.sample()
         except Unavailable as reason:
             reasons[case.name] = str(reason)
     # What is slower than the budget is not run again: its warm-up is the sample.
     samples = {case: [value] if value > budget else [] for case, value in cost.items()}
+    for case, value in cost.items():
+        if value <= budget:
+            case.details.clear()
     rounds = {case: 0 if value > budget else
               min(max_samples, max(MIN_SAMPLES, int(budget / max(value, 1e-9))))
               for case, value in cost.items()}
