@@ -334,7 +334,7 @@ class Threads(unittest.TestCase):
     @unittest.skipUnless(THOROUGH, "takes memory; done where the backend is memfd")
     def test_several_processors(self):
         """Parts of a large copy meet, and the threads that made them are gone."""
-        data = random.Random(5).randbytes(1_000_003) * 32
+        data = random.Random(5).randbytes(1_000_003) * 16
         allowed = os.sched_getaffinity(0)
         self.addCleanup(os.sched_setaffinity, 0, allowed)
         before = len(os.listdir("/proc/self/task"))
