@@ -9,8 +9,6 @@
  * Locking: inode lock, folio lock, and inside it what unmapping takes.  A fault, the
  * only way to a new mapping or pin, waits for the folio lock.
  */
-#include <linux/cpu.h>
-#include <linux/cpumask.h>
 #include <linux/gfp.h>
 #include <linux/jiffies.h>
 #include <linux/minmax.h>
@@ -19,7 +17,6 @@
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
-#include <linux/workqueue.h>
 
 #include "compat/mm.h"
 #include "memory.h"
@@ -160,42 +157,33 @@ int shmdev_memory_populate(struct address_space *mapping, struct shmdev_memory_r
  */
 static bool memory_unmap_idle(struct folio *folio)
 {
+	long expected = folio_nr_pages(folio) + 1;
+	bool on_lru;
+
 	unmap_mapping_pages(folio->mapping, folio->index, folio_nr_pages(folio), false);
 	/*
 	 * Against a GUP-fast on another CPU, which takes its reference first and then
 	 * looks again whether the page is still mapped.
 	 */
 	smp_mb();
-	return !folio_mapped(folio) && folio_ref_count(folio) == folio_nr_pages(folio) + 1;
-}
-
-static long memory_drain_here(void *unused)
-{
-	shmdev_lru_drain();
-	return 0;
-}
-
-/*
- * Whatever is to be put on an LRU list, or was mlocked, waits for it with a reference in a
- * batch of some CPU, small folios for as long as it takes to fill that.
- */
-static void memory_drain(void)
-{
-	unsigned int cpu;
-
-	/* Those that are off have none. */
-	cpus_read_lock();
-	for_each_online_cpu(cpu)
-		work_on_cpu(cpu, memory_drain_here, NULL);
-	cpus_read_unlock();
+	if (folio_mapped(folio))
+		return false;
+	if (folio_test_large(folio))
+		return folio_ref_count(folio) == expected;
+	/*
+	 * A small one may wait for long in some CPU's batch to be put on its LRU list, and
+	 * has a reference for that.  A pin of it would count much more.
+	 */
+	on_lru = folio_test_lru(folio);
+	return folio_ref_count(folio) == expected + !on_lru && folio_test_lru(folio) == on_lru;
 }
 
 int shmdev_memory_settle(struct address_space *mapping)
 {
 	pgoff_t index = 0, end = i_size_read(mapping->host) >> PAGE_SHIFT;
 	unsigned long deadline = jiffies + MEMORY_SETTLE;
-	bool drained = false, idle;
 	struct folio *folio;
+	bool idle;
 
 	while (index < end) {
 		cond_resched();
@@ -215,12 +203,6 @@ int shmdev_memory_settle(struct address_space *mapping)
 		folio_put(folio);
 		if (idle)
 			continue;
-		if (!drained) {
-			memory_drain();
-			drained = true;
-			deadline = jiffies + MEMORY_SETTLE;
-			continue;
-		}
 		if (time_after(jiffies, deadline))
 			return -EBUSY;
 		schedule_timeout_killable(1);

@@ -6,13 +6,6 @@
 #include <linux/pagemap.h>
 #include <linux/version.h>
 
-/* As <linux/pagevec.h> is called once it is about nothing else. */
-#if __has_include("linux/folio_batch.h")
-#include <linux/folio_batch.h>
-#else
-#include <linux/pagevec.h>
-#endif
-
 /* bc292ab00f6c ("mm: introduce vma->vm_flags wrapper functions"), 6.3 */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
@@ -41,26 +34,6 @@ static inline void replace_page_cache_folio(struct folio *old, struct folio *new
 #ifndef MAX_PAGECACHE_ORDER
 #define MAX_PAGECACHE_ORDER	HPAGE_PMD_ORDER
 #endif
-
-/*
- * Empty this CPU's batches of folios that are on their way to an LRU list or have been
- * mlocked.  It is the first thing that releasing a batch of one's own does, also an empty one.
- * 1e0877d58b1e ("mm: remove struct pagevec"), 6.5
- */
-static inline void shmdev_lru_drain(void)
-{
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
-	struct pagevec batch;
-
-	pagevec_init(&batch);
-	__pagevec_release(&batch);
-#else
-	struct folio_batch batch;
-
-	folio_batch_init(&batch);
-	__folio_batch_release(&batch);
-#endif
-}
 
 /*
  * Whether memory failure has had to do with node @nid since boot, or may have.

@@ -207,44 +207,6 @@ TEST_F(seal, busy_while_pinned)
 	EXPECT_TRUE(WAIT_FOR(!region_seal(self->fd, SHMDEV_SEAL_WRITE)));
 }
 
-static bool run_on(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return !sched_setaffinity(0, sizeof(set), &set);
-}
-
-static void *mlock_elsewhere(void *p)
-{
-	return run_on(1) && !mlock(p, 4096) ? p : NULL;
-}
-
-/*
- * A small page that is mlocked waits in a batch of the processor that has done it, with a
- * reference, and nobody could write by that.  Memory failure makes small pages of a huge one.
- */
-TEST_F(seal, small_page_is_mlocked)
-{
-	int ro = reopen(self->fd, O_RDONLY);
-	char *p = map_rdonly(ro, SIZE);
-	pthread_t thread;
-	void *locked;
-
-	ASSERT_NE(MAP_FAILED, p);
-	if (!run_on(1) || !run_on(0))
-		SKIP(return, "this machine has not the processors for it");
-	if (madvise(p, 4096, MADV_HWPOISON))
-		SKIP(return, "memory failure cannot be injected: %s", strerror(errno));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, mlock_elsewhere, p + 4096));
-	ASSERT_EQ(0, pthread_join(thread, &locked));
-	ASSERT_EQ(p + 4096, locked);
-	EXPECT_EQ(0, region_seal(self->fd, SHMDEV_SEAL_WRITE));
-	munmap(p, SIZE);
-	close(ro);
-}
-
 struct race {
 	int fd;
 	int stop;
