@@ -190,27 +190,25 @@ class Holds(Base):
             _holds._LIMIT = before
 
     def test_more_than_there_are_slots(self):
-        """Who gets none is held for its time, and later there are as many as before."""
-        def slots_left():
-            receipts = []
-            while not receipts or receipts[-1][1] >= 0:
-                receipts.append(_holds.hold(region, True))
-            for receipt in receipts[:-1]:
-                _holds.arrived(*receipt)
-            return len(receipts) - 1
-
-        region = RawArray("b", LARGE).region
-        count = slots_left()
+        """The oldest give up theirs: they are held for their time, and no later one is."""
+        _, _, size = _shmdev.attach(_holds.hold(RawArray("b", LARGE).region, True)[0], False)
+        count = (size - 8) // 8
         self.assertGreater(count, 1000)
-        array = RawArray("i", [5])
-        sent = [send_form(array) for _ in range(count + 10)]
-        del array
+        lost = RawArray("i", [5])
+        old = send_form(RawArray("b", LARGE))
+        many = [send_form(lost) for _ in range(count + 10)]
+        del lost
         gc.collect()
-        self.assertEqual({pickle.loads(data)[0] for data in sent[::100] + sent[-10:]}, {5})
+        self.assertEqual({pickle.loads(data)[0] for data in many[::100] + many[-10:]}, {5})
+        # Late, and of a slot that has been another's since: this takes nothing away from that.
+        self.assertEqual(len(pickle.loads(old)), LARGE)
+        before = _holds.held()
+        for _ in range(20):
+            self.assertEqual(len(pickle.loads(send_form(RawArray("b", LARGE)))), LARGE)
+        gc.collect()
+        self.assertEqual(_holds.held(), before)
         forget_all()
         self.assertEqual(_holds.held(), 0)
-        self.assertEqual(slots_left(), count)
-        forget_all()
 
     def test_alive_it_needs_no_hold(self):
         array = RawArray("b", LARGE)
@@ -404,7 +402,7 @@ print(shmdev._holds.held())
                 shmdev.set_hold(0, 0)
                 self.assertEqual(_holds.held(), 0)
                 shmdev.set_hold()
-            self.assertGreater(lines, 20)
+            self.assertGreater(lines, 15)
 
 
 class Limits(Base):
@@ -566,10 +564,13 @@ if random.random() < 0.3:
         failed = []
 
         def work():
+            lost = 1000     # each stays in some region for its time, and huge pages are few
             try:
                 while not stop.is_set():
                     data = send_form(RawArray("b", LARGE))
-                    send_form(RawArray("i", 10))
+                    if lost:
+                        send_form(RawArray("i", 10))
+                        lost -= 1
                     pickle.loads(data)
                     with shmdev.Value("i") as number:
                         del number

@@ -72,8 +72,6 @@ def hold(region: _shmdev.Region, sent: bool) -> tuple[bytes, int, int]:
 
 def arrived(handle: bytes, slot: int, serial: int) -> None:
     """Tell the sender that it need not hold what we have loaded."""
-    if slot < 0:
-        return
     try:
         _shmdev.arrived(handle, slot, serial)
     except (OSError, ValueError, MemoryError):

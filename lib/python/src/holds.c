@@ -38,7 +38,7 @@ static struct ledger *ledger_of(const struct holds *holds)
 void holds_init(struct holds *holds)
 {
 	holds->lock = (gil_lock){ 0 };
-	holds->list.next = holds->list.prev = &holds->list;
+	holds->list.next = holds->list.prev = holds->first_slot = &holds->list;
 	holds->enough = MUCH;
 }
 
@@ -86,6 +86,8 @@ static void hold_end(struct holds *holds, struct hold *hold, struct hold **gone)
 {
 	hold->prev->next = hold->next;
 	hold->next->prev = hold->prev;
+	if (hold == holds->first_slot)
+		holds->first_slot = hold->next;
 	if (hold->slot >= 0)
 		holds->free[holds->nr_free++] = hold->slot;
 	if (!--*region_holds(hold->object))
@@ -172,16 +174,32 @@ static long long deadline_of(long long now, double seconds)
 	return seconds < 9e9 ? now + (long long)(seconds * 1e9) : LLONG_MAX;
 }
 
+/*
+ * A slot that nothing has, or that of the oldest: it is the likeliest to be lost, and is held
+ * for its time from now on.  Locked.
+ */
+static int slot_take(struct holds *holds)
+{
+	struct hold *oldest = holds->first_slot;
+	int slot;
+
+	if (holds->nr_free)
+		return holds->free[--holds->nr_free];
+	slot = oldest->slot;
+	oldest->slot = -1;
+	holds->first_slot = oldest->next;
+	return slot;
+}
+
 /* Add @hold, which is filled in but for its slot and serial.  Locked. */
 static void hold_begin(struct holds *holds, struct hold *hold)
 {
 	hold->serial = ++holds->serial;
-	hold->slot = -1;
-	if (holds->nr_free) {
-		hold->slot = holds->free[--holds->nr_free];
-		/* Whatever somebody has left there. */
-		__atomic_store_n(&ledger_of(holds)->slots[hold->slot], 0, __ATOMIC_RELAXED);
-	}
+	hold->slot = slot_take(holds);
+	/* Whatever somebody has left there. */
+	__atomic_store_n(&ledger_of(holds)->slots[hold->slot], 0, __ATOMIC_RELAXED);
+	if (holds->first_slot == &holds->list)
+		holds->first_slot = hold;
 	if (!(*region_holds(hold->object))++)
 		holds->bytes += hold->size;
 	hold->next = &holds->list;

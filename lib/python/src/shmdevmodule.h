@@ -35,7 +35,7 @@ struct hold {
 	size_t size;
 	long long deadline;
 	uint64_t serial;
-	int slot;			/* of the ledger; or -1 */
+	int slot;			/* of the ledger; -1: a later one has it */
 	bool sent;
 };
 
@@ -47,6 +47,7 @@ struct hold {
 struct holds {
 	gil_lock lock;
 	struct hold list;		/* its ends */
+	struct hold *first_slot;	/* the first that has a slot, and so do all that follow */
 	size_t bytes;			/* in the regions of all of them */
 	uint64_t serial;		/* of the last */
 	struct block *block;		/* the ledger, or NULL */
