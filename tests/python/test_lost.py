@@ -199,14 +199,15 @@ class Holds(Base):
         many = [send_form(lost) for _ in range(count + 10)]
         del lost
         gc.collect()
-        self.assertEqual({pickle.loads(data)[0] for data in many[::100] + many[-10:]}, {5})
-        # Late, and of a slot that has been another's since: this takes nothing away from that.
-        self.assertEqual(len(pickle.loads(old)), LARGE)
         before = _holds.held()
         for _ in range(20):
             self.assertEqual(len(pickle.loads(send_form(RawArray("b", LARGE)))), LARGE)
         gc.collect()
         self.assertEqual(_holds.held(), before)
+        self.assertEqual({pickle.loads(data)[0] for data in many[::100] + many[-10:]}, {5})
+        # Late, and of a slot that has been another's since: this takes nothing away from that.
+        self.assertEqual(len(pickle.loads(old)), LARGE)
+        self.assertEqual(len(pickle.loads(send_form(RawArray("b", LARGE)))), LARGE)
         forget_all()
         self.assertEqual(_holds.held(), 0)
 
