@@ -79,26 +79,32 @@ static inline float half_value(uint16_t half)
 #define f64_of(value)	((double)(value))
 #define ld_of(value)	((long double)(double)(value))
 
-#define CONVERT(to, from)							\
+#define CONVERT_BY(to, from, store)						\
 static void to##_from_##from(void *target, const void *source, size_t n)	\
 {										\
 	to##_item *restrict t = target;						\
 	const from##_item *restrict s = source;					\
 										\
 	for (size_t i = 0; i < n; i++)						\
-		t[i] = to##_of(from##_value(s[i]));				\
+		t[i] = store(from##_value(s[i]));				\
 }
 
-#define CONVERT_FROM_NUMBERS(to)						\
-	CONVERT(to, truth)							\
-	CONVERT(to, i8) CONVERT(to, u8) CONVERT(to, i16) CONVERT(to, u16)	\
+#define CONVERT(to, from)	CONVERT_BY(to, from, to##_of)
+
+/* A float has all of these numbers: whether they are a double first makes no difference. */
+#define CONVERT_FROM_SMALL(to, store)						\
+	CONVERT_BY(to, truth, store)						\
+	CONVERT_BY(to, i8, store) CONVERT_BY(to, u8, store)			\
+	CONVERT_BY(to, i16, store) CONVERT_BY(to, u16, store)
+
+#define CONVERT_FROM_OTHERS(to)							\
 	CONVERT(to, i32) CONVERT(to, u32) CONVERT(to, i64) CONVERT(to, u64)	\
 	CONVERT(to, f16) CONVERT(to, f32) CONVERT(to, f64) CONVERT(to, ld)
 
-CONVERT_FROM_NUMBERS(truth)
-CONVERT_FROM_NUMBERS(f32)
-CONVERT_FROM_NUMBERS(f64)
-CONVERT_FROM_NUMBERS(ld)
+CONVERT_FROM_SMALL(truth, truth_of)	CONVERT_FROM_OTHERS(truth)
+CONVERT_FROM_SMALL(f32, (float))	CONVERT_FROM_OTHERS(f32)
+CONVERT_FROM_SMALL(f64, f64_of)		CONVERT_FROM_OTHERS(f64)
+CONVERT_FROM_SMALL(ld, ld_of)		CONVERT_FROM_OTHERS(ld)
 
 /* Integers: signs only matter where the value gets wider. */
 CONVERT(u8, truth) CONVERT(u8, u16) CONVERT(u8, u32) CONVERT(u8, u64)
