@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import os
 import re
-import tempfile
 
 MEMFD_BACKENDS = ('hugetlb', 'thp', 'memfd')
 
@@ -13,6 +12,7 @@ MEMFD_BACKENDS = ('hugetlb', 'thp', 'memfd')
 HUGE_PAGES_BYTES = 512 << 20
 
 _NR_HUGEPAGES = '/proc/sys/vm/nr_hugepages'
+_LOCK = '/tmp/shmdev-host.lock'        # of tests/lib/thp.c, too
 _SHMEM_ENABLED = '/sys/kernel/mm/transparent_hugepage/shmem_enabled'
 
 
@@ -33,8 +33,7 @@ def _write(path, value):
 @contextlib.contextmanager
 def _machine_lock():
     """The settings are the machine's: one run at a time may change them."""
-    path = f'{tempfile.gettempdir()}/shmdev-host.lock'
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

@@ -507,7 +507,6 @@ static void all_calls_of_a_function_fail(void)
 	}
 }
 
-/* What cannot be started leaves nothing behind, and the next one can. */
 /* --- Memory that is ready ---------------------------------------------------------- */
 
 /* Whether there is some, or why not; what is asked for meanwhile is to be had all the same. */
@@ -595,6 +594,9 @@ static void ready_memory_fails(void)
 	}
 }
 
+/* --- Jobs and rings ------------------------------------------------------------------ */
+
+/* What cannot be started leaves nothing behind, and the next one can. */
 static void a_job_cannot_be_started(void)
 {
 	static const int errors[] = { [F_CALLOC] = ENOMEM, [F_EVENTFD] = EMFILE,

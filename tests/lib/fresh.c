@@ -143,6 +143,17 @@ static void by_many_threads(void)
 	check_copies();
 }
 
+/* Base pages, touched by one thread whose faults can be counted. */
+static void need_faults(void)
+{
+	setenv("SHMDEV_THREADS", "1", 1);
+	if (need_backend() != SHMDEV_BACKEND_MEMFD)
+		tap_skip("for base pages only");
+#ifdef __SANITIZE_THREAD__
+	tap_skip("ThreadSanitizer has memory of its own that is touched beside ours");
+#endif
+}
+
 /* A fault for each page there is not, and nor is one when the memory is used. */
 static void pages_are_not_faulted_one_by_one(void)
 {
@@ -151,12 +162,7 @@ static void pages_are_not_faulted_one_by_one(void)
 	char *memory, *from;
 	int file;
 
-	setenv("SHMDEV_THREADS", "1", 1);
-	if (need_backend() != SHMDEV_BACKEND_MEMFD)
-		tap_skip("for base pages only");
-#ifdef __SANITIZE_THREAD__
-	tap_skip("ThreadSanitizer has memory of its own that is touched beside ours");
-#endif
+	need_faults();
 	file = pattern_file(SIZE, 73);
 	from = malloc(SIZE);
 	CHECK(from);
@@ -455,12 +461,7 @@ static void some_of_it_is_there(void)
 	char *memory;
 	int file;
 
-	setenv("SHMDEV_THREADS", "1", 1);
-	if (need_backend() != SHMDEV_BACKEND_MEMFD)
-		tap_skip("for base pages only");
-#ifdef __SANITIZE_THREAD__
-	tap_skip("ThreadSanitizer has memory of its own that is touched beside ours");
-#endif
+	need_faults();
 	file = pattern_file(SIZE, 76);
 	for (size_t missing = 0; missing < COUNT(there); missing++) {
 		region = region_new(&memory);

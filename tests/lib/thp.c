@@ -12,7 +12,7 @@
 #define OF_ALL	THP "shmem_enabled"
 #define OF_SIZE	THP "hugepages-2048kB/shmem_enabled"
 
-/* Those of the machine are changed by one at a time: of tests/backends.py. */
+/* Those of the machine are changed by one at a time; of tests/backends.py, too. */
 #define LOCK	"/tmp/shmdev-host.lock"
 
 /* What @path offers, and which of it is in use; false: nothing. */

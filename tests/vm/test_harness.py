@@ -148,6 +148,18 @@ def module_is_inserted_with_parameters():
 
 
 @case
+def memory_can_be_taken_out():
+    """Of a third node: the module's tests of that, which all other machines skip."""
+    tests = ('memory_is_taken_out', 'node_gets_memory')
+    run = Run(f'{BUILD}/tests/kselftest/migrate ' + ' '.join(f'-t {test}' for test in tests),
+              '--nodes', '--memory', '3G', module=shmdev_ko(), timeout=240 * PATIENCE).end()
+    run.expect(0)
+    results = re.findall(rb'^(?:not )?ok .*', run.output, re.M)
+    equal([bool(re.search(rb'^ok \d+ migrate[.]' + test.encode() + rb'$', result))
+           for test, result in zip(tests, results)], [True] * len(tests))
+
+
+@case
 def module_that_cannot_be_inserted_fails():
     run = Run('echo reached', '--modparams', 'pool_mb=nonsense', module=shmdev_ko()).end()
     run.expect(FAILED, 'cannot go on: insmod')

@@ -53,18 +53,26 @@ struct thread_stat {
 	uint64_t stack;		/* where that of its program begins; 0 if it is not said */
 };
 
+/* Of a file in /proc, what goes into @text; false: nothing. */
+static bool proc_read(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	len = read(fd, text, size - 1);
+	close(fd);
+	text[len < 0 ? 0 : len] = '\0';
+	return len > 0;
+}
+
 static bool thread_look(const char *path, struct thread_stat *stat)
 {
 	char text[1024], *at;
-	ssize_t len;
-	int fd;
 
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (!proc_read(path, text, sizeof(text)))
 		return false;
-	len = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[len < 0 ? 0 : len] = '\0';
 	/* Behind the second word, a name, which may have anything in it. */
 	at = strrchr(text, ')');
 	if (!at || at[1] != ' ')
@@ -111,19 +119,13 @@ static uint64_t self_program = UINT64_MAX;
 static bool proc_is_ours(void)
 {
 	char text[4096], *at;
-	ssize_t len;
-	int fd;
 
-	fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (!proc_read("/proc/self/status", text, sizeof(text)))
 		return false;
-	len = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[len < 0 ? 0 : len] = '\0';
 	/* Its number in that of /proc, and in those within, up to its own. */
 	at = strstr(text, "\nNSpid:\t");
 	if (!at)
-		return len > 0;		/* a kernel that has none */
+		return true;		/* a kernel that has none */
 	at += strlen("\nNSpid:\t");
 	return at[strspn(at, "0123456789")] == '\n';
 }
