@@ -147,7 +147,9 @@ def set_hold(sent: float = 600.0, pickled: float = 10.0) -> None:
     it lives as long as somebody has it, and its sender does not hold it any more.
 
     What is held at the moment is held no longer than it is now set.  Never more than a
-    quarter of the machine's memory is held; what was sent first is given up first.
+    quarter of the machine's memory is held; what was sent first is given up first.  Of
+    more than 8,191 that wait at a time the oldest are held for all of their time, whether
+    they arrive or not.
 
     A process that multiprocessing has started does not end before what it has sent was
     loaded, or its time is over, or 10 seconds are: nobody else has that memory.  One that
