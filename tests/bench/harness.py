@@ -152,8 +152,13 @@ def measure(cases, max_samples=MAX_SAMPLES, budget=BUDGET, again=False):
         for turn in range(max(rounds.values(), default=0)):
             order = list(samples)
             for case in order[turn % len(order):] + order[:turn % len(order)]:
-                if turn < rounds[case]:
+                if turn >= rounds[case]:
+                    continue
+                try:
                     samples[case].append(case.sample())
+                except Unavailable as reason:
+                    reasons[case.name] = f'{reason} (after {turn} samples)'
+                    del samples[case]
     finally:
         if collecting:
             gc.enable()
