@@ -52,11 +52,13 @@ static void batch_do(struct batch *batch)
 	bool works = ring;
 	struct crew crew;
 
+	streams_widen(batch);
 	crew_start(&crew, batch->crew_size, batch_help, batch);
 	if (ring && (batch->direction == FILL || batch->nr_direct || batch->nr_streams > 1))
 		works = batch_ring(batch, ring);
 	batch_help(batch);
 	streams_plain(batch);
+	streams_narrow(batch);
 	crew_join(&crew);
 	if (batch->nr_syncs)
 		batch_sync(batch, works ? ring : NULL);

@@ -62,6 +62,7 @@ struct batch {
 	unsigned int nr_streams, nr_waiting;
 	struct piece *waiting;
 	struct pollfd *polls;
+	int pipe_size;		/* what it was, if it has been widened */
 
 	/* Why to end before the end. */
 	struct control *control;	/* may be NULL */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+#define _GNU_SOURCE
 #include "stream.h"
 
 #include <errno.h>
@@ -6,6 +7,12 @@
 #include <limits.h>
 #include <poll.h>
 #include <unistd.h>
+
+/*
+ * With 64 KiB reader and writer wait for each other all the time; with this they work at a
+ * time.  It is the most that anyone may have (fs.pipe-max-size, pipe(7)).
+ */
+#define PIPE_WIDE	(1 << 20)
 
 bool is_nonblocking(int fd)
 {
@@ -37,6 +44,32 @@ static bool streams_end_early(const struct batch *batch)
 bool streams_are_polled(const struct batch *batch)
 {
 	return batch->nr_streams > 1 || (batch->nr_streams && streams_end_early(batch));
+}
+
+void streams_widen(struct batch *batch)
+{
+	const struct job *first = &batch->jobs[batch->nr_files];
+	size_t bytes = 0;
+	int size;
+
+	/* Of many streams none is to take more than it has: a user has 64 of these. */
+	if (batch->nr_streams != 1 || is_nonblocking(first->req->fd))
+		return;
+	for (const struct job *job = first; job; job = job->next)
+		bytes += job->end;
+	if (bytes < PIPE_WIDE)
+		return;
+	size = fcntl(first->req->fd, F_GETPIPE_SZ);
+	/* The user may have too many (fs.pipe-user-pages-soft): then it stays as it is. */
+	if (size > 0 && size < PIPE_WIDE && fcntl(first->req->fd, F_SETPIPE_SZ, PIPE_WIDE) >= 0)
+		batch->pipe_size = size;
+}
+
+void streams_narrow(const struct batch *batch)
+{
+	/* EBUSY: there is more in it by now. */
+	if (batch->pipe_size)
+		fcntl(batch->jobs[batch->nr_files].req->fd, F_SETPIPE_SZ, batch->pipe_size);
 }
 
 void stream_wait(struct batch *batch, const struct piece *piece)

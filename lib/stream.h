@@ -15,6 +15,13 @@ bool is_nonblocking(int fd);
 /* Whether streams are waited for with poll(2): then batch->waiting and polls are there. */
 bool streams_are_polled(const struct batch *batch);
 
+/*
+ * A pipe that much is to go through holds more until the streams have ended.  One that does
+ * not block stays as it is: who writes to it until it is full may go by its size.
+ */
+void streams_widen(struct batch *batch);
+void streams_narrow(const struct batch *batch);
+
 /* Leave @piece to streams_plain(). */
 void stream_wait(struct batch *batch, const struct piece *piece);
 

@@ -2,6 +2,7 @@
 /* Fills from pipes and sockets, and from where a file stands. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include "fill_checks.h"
@@ -70,6 +71,63 @@ static void more_pipes_than_are_done_at_a_time(void)
 	shm_free(block);
 }
 
+static void *fill_it(void *request)
+{
+	CHECK_EQ(shm_fill(request, 1), 0);
+	return NULL;
+}
+
+static void write_all(int fd, const char *bytes, size_t len)
+{
+	for (ssize_t put; len; bytes += put, len -= put) {
+		put = write(fd, bytes, len);
+		CHECK(put > 0);
+	}
+}
+
+/* A pipe that much is to come from is wide while it does; what is in it stays in it. */
+static void large_fills_widen_a_pipe(void)
+{
+	enum { MORE = 50000 };
+	size_t len = 2 * MIB;
+	char *block, *bytes = malloc(len + MORE), *rest = malloc(MORE);
+	struct shm_fill request;
+	int pipes[2], before;
+	pthread_t thread;
+
+	need_backend();
+	CHECK(bytes && rest);
+	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
+	before = fcntl(pipes[0], F_GETPIPE_SZ);
+	CHECK(before >= MORE && before < (int)MIB);
+	block = get_block(len);
+	pattern_write(bytes, len + MORE, 51, 0);
+	request = fill_request(block, len, pipes[0], SHM_FILL_CURRENT);
+	CHECK_EQ(pthread_create(&thread, NULL, fill_it, &request), 0);
+	while (fcntl(pipes[0], F_GETPIPE_SZ) != (int)MIB)
+		sched_yield();
+	write_all(pipes[1], bytes, len + MORE);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(request.result, (int64_t)len);
+	CHECK(pattern_is(block, len, 51, 0));
+	CHECK_EQ(fcntl(pipes[0], F_GETPIPE_SZ), before);
+	CHECK_EQ(read(pipes[0], rest, MORE), MORE);
+	CHECK(pattern_is(rest, MORE, 51, len));
+
+	/* Who made it wide keeps it so. */
+	CHECK_EQ(fcntl(pipes[1], F_SETPIPE_SZ, MIB), (int)MIB);
+	write_all(pipes[1], bytes, MIB);
+	request = fill_request(block, MIB, pipes[0], SHM_FILL_CURRENT);
+	CHECK_EQ(shm_fill(&request, 1), 0);
+	CHECK_EQ(request.result, (int64_t)MIB);
+	CHECK_EQ(fcntl(pipes[0], F_GETPIPE_SZ), (int)MIB);
+	close(pipes[0]);
+	close(pipes[1]);
+	shm_free(block);
+	free(rest);
+	free(bytes);
+}
+
 static void what_does_not_block_says_eagain(void)
 {
 	need_backend();
@@ -108,5 +166,6 @@ TAP_MAIN(TAP_TEST(requests_of_a_pipe_are_done_in_order),
 	 TAP_TEST(requests_of_a_socket_are_done_in_order),
 	 TAP_TEST(no_pipe_waits_for_another),
 	 TAP_TEST(more_pipes_than_are_done_at_a_time),
+	 TAP_TEST(large_fills_widen_a_pipe),
 	 TAP_TEST(what_does_not_block_says_eagain),
 	 TAP_TEST(current_moves_the_position))
