@@ -305,7 +305,11 @@ int convert_column(const struct column *to, const struct column *from, size_t n)
 	if (!n)
 		return 0;
 	if (!columns_overlap(to, from, n)) {
-		convert_parallel(to, from, n);
+		/* Of less than a unit, whatever the items are, nothing is to be prepared. */
+		if (n < UNIT_BYTES / sizeof(long double))
+			convert_disjoint(to, from, n);
+		else
+			convert_parallel(to, from, n);
 		return 0;
 	}
 	if (convert_is_copy(to, from)) {

@@ -99,12 +99,12 @@ static void to##_from_##from(void *target, const void *source, size_t n)	\
 
 #define CONVERT_FROM_OTHERS(to)							\
 	CONVERT(to, i32) CONVERT(to, u32) CONVERT(to, i64) CONVERT(to, u64)	\
-	CONVERT(to, f16) CONVERT(to, f32) CONVERT(to, f64) CONVERT(to, ld)
+	CONVERT(to, f16) CONVERT(to, f32) CONVERT(to, ld)
 
-CONVERT_FROM_SMALL(truth, truth_of)	CONVERT_FROM_OTHERS(truth)
-CONVERT_FROM_SMALL(f32, (float))	CONVERT_FROM_OTHERS(f32)
+CONVERT_FROM_SMALL(truth, truth_of)	CONVERT_FROM_OTHERS(truth)	CONVERT(truth, f64)
+CONVERT_FROM_SMALL(f32, (float))	CONVERT_FROM_OTHERS(f32)	CONVERT(f32, f64)
 CONVERT_FROM_SMALL(f64, f64_of)		CONVERT_FROM_OTHERS(f64)
-CONVERT_FROM_SMALL(ld, ld_of)		CONVERT_FROM_OTHERS(ld)
+CONVERT_FROM_SMALL(ld, ld_of)		CONVERT_FROM_OTHERS(ld)		CONVERT(ld, f64)
 
 /* Integers: signs only matter where the value gets wider. */
 CONVERT(u8, truth) CONVERT(u8, u16) CONVERT(u8, u32) CONVERT(u8, u64)
@@ -158,15 +158,15 @@ MOVE(move16_swapped, u16_item, swap16)
 MOVE(move32_swapped, u32_item, swap32)
 MOVE(move64_swapped, u64_item, swap64)
 
-#define ROW_FROM_NUMBERS(to) {							\
+/* All but a double, which stays what it is in a double. */
+#define FROM_NUMBERS(to)							\
 	[NUMBER_BOOL] = to##_from_truth,						\
 	[NUMBER_I8] = to##_from_i8, [NUMBER_U8] = to##_from_u8,			\
 	[NUMBER_I16] = to##_from_i16, [NUMBER_U16] = to##_from_u16,		\
 	[NUMBER_I32] = to##_from_i32, [NUMBER_U32] = to##_from_u32,		\
 	[NUMBER_I64] = to##_from_i64, [NUMBER_U64] = to##_from_u64,		\
 	[NUMBER_F16] = to##_from_f16, [NUMBER_F32] = to##_from_f32,		\
-	[NUMBER_F64] = to##_from_f64, [NUMBER_LONG_DOUBLE] = to##_from_ld,	\
-}
+	[NUMBER_LONG_DOUBLE] = to##_from_ld
 
 #define ROW_TO_8 {								\
 	[NUMBER_BOOL] = u8_from_truth,						\
@@ -198,7 +198,7 @@ MOVE(move64_swapped, u64_item, swap64)
 
 const struct kernels KERNELS = {
 	.convert = {
-		[NUMBER_BOOL] = ROW_FROM_NUMBERS(truth),
+		[NUMBER_BOOL] = { FROM_NUMBERS(truth), [NUMBER_F64] = truth_from_f64 },
 		[NUMBER_I8] = ROW_TO_8,
 		[NUMBER_U8] = ROW_TO_8,
 		[NUMBER_I16] = ROW_TO_16,
@@ -207,9 +207,9 @@ const struct kernels KERNELS = {
 		[NUMBER_U32] = ROW_TO_32,
 		[NUMBER_I64] = ROW_TO_64,
 		[NUMBER_U64] = ROW_TO_64,
-		[NUMBER_F32] = ROW_FROM_NUMBERS(f32),
-		[NUMBER_F64] = ROW_FROM_NUMBERS(f64),
-		[NUMBER_LONG_DOUBLE] = ROW_FROM_NUMBERS(ld),
+		[NUMBER_F32] = { FROM_NUMBERS(f32), [NUMBER_F64] = f32_from_f64 },
+		[NUMBER_F64] = { FROM_NUMBERS(f64) },
+		[NUMBER_LONG_DOUBLE] = { FROM_NUMBERS(ld), [NUMBER_F64] = ld_from_f64 },
 	},
 	.move = {
 		{ move8, move8 },

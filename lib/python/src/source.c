@@ -65,7 +65,7 @@ static bool item_is_as_promised(PyObject *item, enum number from, enum number to
 		return (PyBytes_Check(item) && PyBytes_GET_SIZE(item) == 1) ||
 		       (from == NUMBER_U8 && PyLong_Check(item));
 	if (from == NUMBER_BOOL && !PyBool_Check(item) && number_is_integer(to))
-		return false;	/* numpy's is no integer, or just about to be none */
+		return false;
 	if (from == NUMBER_BOOL && to == NUMBER_BOOL)
 		return methods && methods->nb_bool;
 	if (number_is_float(from) || from == NUMBER_BOOL)
@@ -90,7 +90,9 @@ static int source_keeps_promise(PyObject *object, enum number from, enum number 
 	/* Its items are made from the format alone, if at all: it knows few formats. */
 	if (PyMemoryView_Check(object))
 		return 1;
-	if (number_is_integer(from) && to != NUMBER_CHAR && object_is_ndarray(object))
+	/* numpy's bool is no integer to ctypes, or just about to be none. */
+	if (to != NUMBER_CHAR && !(from == NUMBER_BOOL && number_is_integer(to)) &&
+	    object_is_ndarray(object))
 		return 1;
 	item = PySequence_GetItem(object, 0);
 	if (!item) {
