@@ -39,7 +39,7 @@ SOURCES = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"
 TARGETS = (ctypes.c_bool, ctypes.c_byte, ctypes.c_ubyte, ctypes.c_short, ctypes.c_ushort,
            ctypes.c_int, ctypes.c_uint, ctypes.c_long, ctypes.c_ulong, ctypes.c_float,
            ctypes.c_double, ctypes.c_longdouble)
-BRIEF = {"max_samples": 5, "budget": 0.03}
+BRIEF = {"max_samples": 7, "budget": 0.1}
 
 
 class Deadline:

@@ -9,6 +9,7 @@ JSON.  Nothing here judges: a benchmark is not a test.
 """
 
 import gc
+import glob
 import json
 import os
 import statistics
@@ -239,6 +240,18 @@ def _init_on_alloc():
     return 'unknown'
 
 
+def _balloon_reports():
+    """Whether free memory is told to the hypervisor (VIRTIO_BALLOON_F_REPORTING).
+
+    What is free for two seconds may then be the first to be used again after a long time, and
+    to zero it takes five times as long.  It can happen to one case and not to another.
+    """
+    for device in glob.glob('/sys/bus/virtio/drivers/virtio_balloon/virtio*'):
+        if (_first_line(f'{device}/features') or '')[5:6] == '1':
+            return True
+    return False
+
+
 def conditions():
     """What the numbers depend on."""
     with open('/proc/cpuinfo', encoding='utf-8') as file:
@@ -253,6 +266,8 @@ def conditions():
         'nr_hugepages': _first_line('/proc/sys/vm/nr_hugepages') or 'unknown',
         'python': sys.version.split()[0],
     }
+    if _balloon_reports():
+        found['free memory'] = 'goes back to the hypervisor: some zeroing takes 5 times as long'
     if 'numpy' in sys.modules:
         found['numpy'] = sys.modules['numpy'].__version__
     pool = _first_line('/sys/module/shmdev/parameters/pool_mb')
