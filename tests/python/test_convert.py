@@ -426,6 +426,30 @@ class Numpy(Differential):
             self.check(ctype, every)
         self.check(ctypes.c_float, every.astype(">e"))
 
+    def test_long_doubles(self):
+        """Those that a double cannot hold, alone and among others, become ones that it can."""
+        one = numpy.longdouble(1)
+        odd = [one + one / 2**60, 2 - one / 2**53, 0, -0.0, numpy.inf, -numpy.inf, numpy.nan]
+        for exponent in (-16445, -16382, -1080, -1075, -1074, -1023, -1022, -1021, 1022, 1023, 1024,
+                         16383):
+            power = numpy.ldexp(one, exponent)
+            odd += [power, -power, power * (1 + one / 2**52), power * (1 + numpy.ldexp(one, -63))]
+        odd = numpy.array(odd, "g")
+        bits = odd[:1].copy().view("u8")
+        if numpy.finfo("g").nmant == 63:    # no number, to the x87
+            bits[0] = 1 << 62
+            odd = numpy.append(odd, bits.view("g"))
+        for value in odd:
+            among = numpy.arange(200).astype("g")
+            among[70] = value
+            for source in (numpy.array([value]), among, numpy.repeat(value, 3)):
+                self.check(ctypes.c_longdouble, source)
+                with numpy.errstate(all="ignore"):
+                    expected = source.astype("d").astype("g")
+                ours = numpy.frombuffer(RawArray(ctypes.c_longdouble, source), "g")
+                # Equal does not tell a zero's sign.
+                self.assertEqual([repr(x) for x in ours], [repr(x) for x in expected])
+
     def test_unaligned(self):
         for dtype in ("i2", "i4", "i8", "f4", "f8", ">i4"):
             source = numpy.frombuffer(bytes(range(200)), dtype, offset=1, count=20)
@@ -582,7 +606,8 @@ def with_kernels(name, case, tests):
 
 for _name in _shmdev.kernels()[1:]:
     with_kernels(_name, Builtin, ["test_pairs", "test_bytes", "test_lengths"])
-    with_kernels(_name, Numpy, ["test_pairs", "test_values_of_two_bytes", "test_unaligned"])
+    with_kernels(_name, Numpy, ["test_pairs", "test_values_of_two_bytes", "test_unaligned",
+                                "test_long_doubles"])
 
 
 if __name__ == "__main__":
