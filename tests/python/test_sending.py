@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import unittest
-from multiprocessing import connection, reduction
+from multiprocessing import connection, reduction, util
 
 import tap
 import shmdev
@@ -270,6 +270,20 @@ class Methods:
         child.join(TIMEOUT)
         self.assertEqual(child.exitcode, 0)
 
+    def test_sender_ends_meanwhile(self):
+        """What a queue's thread first pickles when its process is about to end."""
+        for size in (1000, 300_000):
+            to_parent = self.context.Queue()
+            child = self.context.Process(target=put_late, args=(to_parent, size))
+            child.start()
+            self.assertTrue(to_parent._reader.poll(TIMEOUT))
+            child.join(0.5)
+            self.assertIsNone(child.exitcode)   # it waits for us
+            _, array = to_parent.get()
+            self.assertEqual(array[size - 1], size - 1)
+            child.join(TIMEOUT)
+            self.assertEqual(child.exitcode, 0)
+
     def test_many_of_one_region(self):
         """A list of arrays names their region once."""
         arrays = [RawArray("i", [n]) for n in range(100)]
@@ -278,6 +292,23 @@ class Methods:
         with self.context.Pool(1) as pool:
             pool.apply(bump_all, (arrays,))
         self.assertEqual([a[0] for a in arrays], [n + 5 for n in range(100)])
+
+
+class Late:
+    """Is pickled when its process runs its last finalizers, before it joins its queues."""
+
+    def __init__(self):
+        self.ending = threading.Event()
+        util.Finalize(None, self.ending.set, exitpriority=-4)
+
+    def __reduce__(self):
+        if not self.ending.wait(TIMEOUT):
+            raise AssertionError("the process does not end")
+        return int, ()
+
+
+def put_late(to_parent, size):
+    to_parent.put((Late(), RawArray("i", range(size))))
 
 
 def bump_each(to_parent, *objects):

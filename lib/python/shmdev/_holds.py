@@ -15,6 +15,7 @@ Ctrl-C may be the end of any line.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 
@@ -47,13 +48,14 @@ _LIMIT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 _keeper: threading.Thread | None = None
 _finalizer: Any = None
+_late: threading.Thread | None = None
 
 
 def _forked() -> None:
     """What the parent holds is the parent's affair, and so is who waits for it."""
-    global _keeper, _finalizer
+    global _keeper, _finalizer, _late
     _shmdev.holds_forked()
-    _keeper = _finalizer = None
+    _keeper = _finalizer = _late = None
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -63,7 +65,7 @@ def hold(region: _shmdev.Region, sent: bool) -> tuple[bytes, int, int]:
     """Hold region for one that loads it: what it gives to arrived()."""
     seconds = _sent_seconds if sent else _pickled_seconds
     receipt, held = _shmdev.hold(region, seconds, sent, _LIMIT)
-    if sent and _finalizer is None:
+    if sent:
         _wait_at_exit()
     if held >= _WORTH_A_THREAD:
         _want_keeper()
@@ -118,14 +120,44 @@ def _want_keeper() -> None:
 def _wait_at_exit() -> None:
     """Let a process of multiprocessing end after what it sent has arrived."""
     global _finalizer
-    with imports:
-        from multiprocessing import process, util
+    if _finalizer is None:
+        with imports:
+            from multiprocessing import process, util
 
-    if process.parent_process() is None:
-        _finalizer = False
-    else:
-        # After queues have written what was put into them, whose priority is -5.
-        _finalizer = util.Finalize(None, _linger, exitpriority=-10)
+        if process.parent_process() is None:
+            _finalizer = False
+        else:
+            # After queues have written what was put into them, whose priority is -5.
+            _finalizer = util.Finalize(None, _linger, exitpriority=-10)
+    if _finalizer and sys.modules["multiprocessing.util"].is_exiting():
+        _want_late()
+
+
+def _want_late() -> None:
+    """Have a thread that the end of the process waits for.
+
+    Finalizers have been listed by then, and ours may not be among them: a queue's thread
+    pickles while the last of them wait for it.
+    """
+    global _late
+    if _late is not None and _late.is_alive():
+        return
+    thread = threading.Thread(target=_linger_late, name="shmdev-late", daemon=False)
+    _late = thread
+    try:
+        thread.start()
+    except RuntimeError:  # as above
+        if _late is thread:
+            _late = None
+
+
+def _linger_late() -> None:
+    global _late
+    _linger()
+    _late = None
+    # Who has sent something meanwhile may have relied on us.
+    if _shmdev.holds_sweep(_LIMIT)[1]:
+        _linger()
 
 
 def _linger() -> None:
