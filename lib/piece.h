@@ -62,7 +62,7 @@ struct batch {
 	unsigned int nr_streams, nr_waiting;
 	struct piece *waiting;
 	struct pollfd *polls;
-	int pipe_size;		/* what it was, if it has been widened */
+	bool is_wide;		/* the only one: a pipe, made so by us */
 
 	/* Why to end before the end. */
 	struct control *control;	/* may be NULL */

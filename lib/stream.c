@@ -6,13 +6,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /*
- * With 64 KiB reader and writer wait for each other all the time; with this they work at a
- * time.  It is the most that anyone may have (fs.pipe-max-size, pipe(7)).
+ * With the 64 KiB of a new pipe reader and writer wait for each other all the time, with this
+ * they work at a time.  Who knows of sizes takes fs.pipe-max-size, which is twice as much.
  */
-#define PIPE_WIDE	(1 << 20)
+#define PIPE_NEW	(16 * sysconf(_SC_PAGESIZE))
+#define PIPE_WIDE	(1 << 19)
+#define PIPE_WORTH_IT	(1 << 20)
 
 bool is_nonblocking(int fd)
 {
@@ -50,26 +53,31 @@ void streams_widen(struct batch *batch)
 {
 	const struct job *first = &batch->jobs[batch->nr_files];
 	size_t bytes = 0;
-	int size;
 
-	/* Of many streams none is to take more than it has: a user has 64 of these. */
-	if (batch->nr_streams != 1 || is_nonblocking(first->req->fd))
+	/* Of many streams none is to take more than it has: a user has 128 of these. */
+	if (batch->direction == DRAIN || batch->nr_streams != 1 || is_nonblocking(first->req->fd))
 		return;
 	for (const struct job *job = first; job; job = job->next)
 		bytes += job->end;
-	if (bytes < PIPE_WIDE)
+	if (bytes < PIPE_WORTH_IT || fcntl(first->req->fd, F_GETPIPE_SZ) != PIPE_NEW)
 		return;
-	size = fcntl(first->req->fd, F_GETPIPE_SZ);
 	/* The user may have too many (fs.pipe-user-pages-soft): then it stays as it is. */
-	if (size > 0 && size < PIPE_WIDE && fcntl(first->req->fd, F_SETPIPE_SZ, PIPE_WIDE) >= 0)
-		batch->pipe_size = size;
+	batch->is_wide = fcntl(first->req->fd, F_SETPIPE_SZ, PIPE_WIDE) == PIPE_WIDE;
 }
 
 void streams_narrow(const struct batch *batch)
 {
-	/* EBUSY: there is more in it by now. */
-	if (batch->pipe_size)
-		fcntl(batch->jobs[batch->nr_files].req->fd, F_SETPIPE_SZ, batch->pipe_size);
+	int fd, left;
+
+	if (!batch->is_wide)
+		return;
+	fd = batch->jobs[batch->nr_files].req->fd;
+	/* Somebody else has made it what it is meanwhile, or there is more in it: EBUSY. */
+	if (fcntl(fd, F_GETPIPE_SZ) != PIPE_WIDE || fcntl(fd, F_SETPIPE_SZ, PIPE_NEW) < 0)
+		return;
+	/* If it is full now, a writer waits to whom poll(2) has said that it would not. */
+	if (ioctl(fd, FIONREAD, &left) || left)
+		fcntl(fd, F_SETPIPE_SZ, PIPE_WIDE);
 }
 
 void stream_wait(struct batch *batch, const struct piece *piece)

@@ -16,8 +16,8 @@ bool is_nonblocking(int fd);
 bool streams_are_polled(const struct batch *batch);
 
 /*
- * A pipe that much is to go through holds more until the streams have ended.  One that does
- * not block stays as it is: who writes to it until it is full may go by its size.
+ * A new pipe that much is to come from holds more until it has.  Who reads without waiting, or
+ * has said how much there is to be in it, may count on that.
  */
 void streams_widen(struct batch *batch);
 void streams_narrow(const struct batch *batch);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "fill_checks.h"
@@ -77,6 +78,14 @@ static void *fill_it(void *request)
 	return NULL;
 }
 
+static bool is_empty(int pipe)
+{
+	int bytes;
+
+	CHECK_EQ(ioctl(pipe, FIONREAD, &bytes), 0);
+	return !bytes;
+}
+
 static void write_all(int fd, const char *bytes, size_t len)
 {
 	for (ssize_t put; len; bytes += put, len -= put) {
@@ -85,42 +94,71 @@ static void write_all(int fd, const char *bytes, size_t len)
 	}
 }
 
-/* A pipe that much is to come from is wide while it does; what is in it stays in it. */
+/* A fill of @request, which has to wait, until the pipe has got to @size. */
+static pthread_t fill_begin(struct shm_fill *request, int size)
+{
+	pthread_t thread;
+
+	CHECK_EQ(pthread_create(&thread, NULL, fill_it, request), 0);
+	while (fcntl(request->fd, F_GETPIPE_SZ) != size)
+		sched_yield();
+	return thread;
+}
+
+static void fill_end(pthread_t thread, const struct shm_fill *request, uint32_t seed)
+{
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(request->result, (int64_t)request->len);
+	CHECK(pattern_is(request->dst, request->len, seed, 0));
+}
+
+/* A pipe that much is to come from is wide while it does. */
 static void large_fills_widen_a_pipe(void)
 {
-	enum { MORE = 50000 };
-	size_t len = 2 * MIB;
-	char *block, *bytes = malloc(len + MORE), *rest = malloc(MORE);
+	const int wide = 512 << 10, new = 16 * sysconf(_SC_PAGESIZE);
+	size_t len = 2 * MIB, more = 5000;
+	char *block, *bytes = malloc(len + more), *rest = malloc(more);
 	struct shm_fill request;
-	int pipes[2], before;
 	pthread_t thread;
+	int pipes[2];
 
 	need_backend();
 	CHECK(bytes && rest);
+	pattern_write(bytes, len + more, 51, 0);
 	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
-	before = fcntl(pipes[0], F_GETPIPE_SZ);
-	CHECK(before >= MORE && before < (int)MIB);
+	CHECK_EQ(fcntl(pipes[0], F_GETPIPE_SZ), new);
 	block = get_block(len);
-	pattern_write(bytes, len + MORE, 51, 0);
 	request = fill_request(block, len, pipes[0], SHM_FILL_CURRENT);
-	CHECK_EQ(pthread_create(&thread, NULL, fill_it, &request), 0);
-	while (fcntl(pipes[0], F_GETPIPE_SZ) != (int)MIB)
-		sched_yield();
-	write_all(pipes[1], bytes, len + MORE);
-	CHECK_EQ(pthread_join(thread, NULL), 0);
-	CHECK_EQ(request.result, (int64_t)len);
-	CHECK(pattern_is(block, len, 51, 0));
-	CHECK_EQ(fcntl(pipes[0], F_GETPIPE_SZ), before);
-	CHECK_EQ(read(pipes[0], rest, MORE), MORE);
-	CHECK(pattern_is(rest, MORE, 51, len));
 
-	/* Who made it wide keeps it so. */
+	thread = fill_begin(&request, wide);
+	write_all(pipes[1], bytes, len);
+	fill_end(thread, &request, 51);
+	CHECK_EQ(fcntl(pipes[0], F_GETPIPE_SZ), new);
+
+	/* With something in it, it stays: somebody may have been told that there is room. */
+	memset(block, 0, len);
+	thread = fill_begin(&request, wide);
+	write_all(pipes[1], bytes, len - 1);
+	while (block[len - 2] != bytes[len - 2] || !is_empty(pipes[0]))
+		sched_yield();
+	write_all(pipes[1], bytes + len - 1, 1 + more);
+	fill_end(thread, &request, 51);
+	CHECK_EQ(fcntl(pipes[0], F_GETPIPE_SZ), wide);
+	CHECK_EQ(read(pipes[0], rest, more), (ssize_t)more);
+	CHECK(pattern_is(rest, more, 51, len));
+
+	/* Who has set a size, before or meanwhile, keeps it. */
+	CHECK_EQ(fcntl(pipes[1], F_SETPIPE_SZ, 2 * new), 2 * new);
+	thread = fill_begin(&request, 2 * new);
+	write_all(pipes[1], bytes, len);
+	fill_end(thread, &request, 51);
+	CHECK_EQ(fcntl(pipes[1], F_SETPIPE_SZ, new), new);
+	thread = fill_begin(&request, wide);
 	CHECK_EQ(fcntl(pipes[1], F_SETPIPE_SZ, MIB), (int)MIB);
-	write_all(pipes[1], bytes, MIB);
-	request = fill_request(block, MIB, pipes[0], SHM_FILL_CURRENT);
-	CHECK_EQ(shm_fill(&request, 1), 0);
-	CHECK_EQ(request.result, (int64_t)MIB);
+	write_all(pipes[1], bytes, len);
+	fill_end(thread, &request, 51);
 	CHECK_EQ(fcntl(pipes[0], F_GETPIPE_SZ), (int)MIB);
+
 	close(pipes[0]);
 	close(pipes[1]);
 	shm_free(block);
