@@ -391,8 +391,9 @@ SHMDEV_API SHMDEV_NODISCARD struct shmdev_region *shmdev_region_of(const void *p
 SHMDEV_API SHMDEV_NODISCARD int shmdev_send(int sock, const void *ptr, unsigned int flags);
 
 /*
- * Receive what shmdev_send() sent next through @sock, attach it as shmdev_attach() does,
- * and store its size in *@size unless @size is NULL.
+ * Receive what shmdev_send() sent next through @sock, attach it as shmdev_attach() does, or
+ * as shmdev_attach_rdonly() if it was sent with SHMDEV_SEND_RDONLY, and store its size in
+ * *@size unless @size is NULL.
  *
  * NULL + errno: ENODATA the other side has closed; EAGAIN nothing there, and @sock is
  * non-blocking; EBADMSG not from shmdev_send(), and it is lost; EPROTONOSUPPORT from

@@ -44,8 +44,10 @@ static void choice_read(void)
 	for (choice = 0; choice < SHMDEV_BACKEND_NR; choice++)
 		if (!strcmp(name, backends[choice]->name))
 			break;
-	if (choice == SHMDEV_BACKEND_NR)
+	if (choice == SHMDEV_BACKEND_NR) {
+		debug("SHMDEV_BACKEND is '%s', and there is none of that name", name);
 		choice = -EINVAL;
+	}
 	choice_name = strdup(name);
 }
 

@@ -17,7 +17,7 @@ _Noreturn void heap_die(const void *addr, const char *what)
 /* Why @addr, of which the page map knows nothing that helps, is no block. */
 static const char *why_not(const char *addr)
 {
-	const char *why = "not from shm_alloc()";
+	const char *why = "not from shm_alloc(), or freed already";
 	struct arena *arena;
 	struct span *span;
 

@@ -17,6 +17,19 @@ The environment variable SHMDEV_BACKEND (device, hugetlb, thp, memfd), read at t
 first use, forces one kind of memory; without it the best that can serve is taken.
 """
 
+try:
+    from . import _shmdev  # noqa: F401
+except ImportError:
+    import importlib.util
+    import sys
+
+    if importlib.util.find_spec(f"{__name__}._shmdev") is not None:
+        raise
+    raise ImportError(
+        f"shmdev in {__path__[0]} was not built for this Python: build it with"
+        f" 'make PYTHON={sys.executable}', or install it with pip"
+    ) from None
+
 from ._classes import RawValue
 from ._creation import arange, array, asarray, empty, empty_like, full, ones, zeros
 from ._fill import drain, drain_batch, fill, fill_batch

@@ -8,6 +8,9 @@ from . import _shmdev
 
 
 def main() -> int:
+    if len(sys.argv) > 1:
+        print("usage: python3 -m shmdev", file=sys.stderr)
+        return 2
     print(f"shmdev {_shmdev.__version__}")
     print(f"Python {platform.python_version()}, Linux {platform.release()}")
     print(f"conversions by {', '.join(_shmdev.kernels())} (the first is in use)")
@@ -16,7 +19,7 @@ def main() -> int:
         print(f"  {name:8} {reason if err else 'available'}")
     try:
         info = _shmdev.info()
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         print(f"\nno memory to be had: {error}")
         return 1
     print(f"\nin use: {info.backend}, pages of {info.page_size >> 10} KiB")

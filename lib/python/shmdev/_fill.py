@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from . import _shmdev
@@ -12,15 +13,29 @@ if TYPE_CHECKING:
     from typing import Any, Iterable
 
 
+_HINTS = {
+    errno.EFAULT: "the buffer is not in shared memory of shmdev",
+    errno.ESPIPE: "offset must be None for what cannot seek",
+}
+
+
 def _descriptor(file: Any) -> int:
-    return file if isinstance(file, int) else int(file.fileno())
+    if isinstance(file, int):
+        return file
+    if not hasattr(file, "fileno"):
+        raise TypeError(f"file must be a descriptor or a file, not {type(file).__name__}")
+    return int(file.fileno())
+
+
+def _error(call: str, number: int) -> OSError:
+    hint = _HINTS.get(number)
+    return OSError(number, f"{call}: {os.strerror(number)}" + (f": {hint}" if hint else ""))
 
 
 def _checked(call: str, counts: list[int], return_exceptions: bool) -> list[int | OSError]:
     """counts with errors for negative ones, the first of which is raised."""
     results: list[int | OSError] = [
-        count if count >= 0 else OSError(-count, f"{call}: {os.strerror(-count)}")
-        for count in counts
+        count if count >= 0 else _error(call, -count) for count in counts
     ]
     if not return_exceptions:
         for result in results:
@@ -34,9 +49,9 @@ def fill(dest: Any, file: Any, offset: int | None = 0) -> int:
 
     dest is a contiguous writable buffer in shared memory of this package: an array, a
     value, a memoryview or numpy view of one.  file is a descriptor or has fileno().
-    offset is the place in the file to read from; with None the read starts where the
-    descriptor stands and moves it, as pipes and sockets need (what a buffered Python
-    file has read ahead is not seen).  Fewer bytes than dest has came only if the file
+    offset is the place in the file to read from, its start if nothing is said, wherever the
+    file stands; with None the read starts where the descriptor stands and moves it, as
+    pipes and sockets need (what a buffered Python file has read ahead is not seen).  Fewer bytes than dest has came only if the file
     ended.
 
     Raises OSError with the errno of the read; EFAULT if dest is not shared memory of

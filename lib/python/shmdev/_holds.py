@@ -187,7 +187,7 @@ def set_hold(sent: float = 600.0, pickled: float = 10.0) -> None:
     loaded, or its time is over, or 10 seconds are: nobody else has that memory.  One that
     has sent something nobody will take ends at once after set_hold(sent=0).
 
-    Any thread may call this, and so may the handler of a signal.  New in version 0.1.
+    A time that is not given is the default again.  Any thread may call this, and so may the handler of a signal.  New in version 0.1.
     """
     global _sent_seconds, _pickled_seconds
     if not (sent >= 0 and pickled >= 0):

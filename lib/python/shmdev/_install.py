@@ -83,7 +83,10 @@ def uninstall() -> None:
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """install() for as long as a with statement lasts.
+    """install() for as long as a with statement lasts:
+
+        with shmdev.installed():
+            ...
 
     New in version 0.1.
     """

@@ -126,6 +126,8 @@ def attach(text: str, readonly: bool = False) -> Any:
     with imports:
         from . import _sharing
 
+    if not isinstance(text, str):
+        raise TypeError(f"text must be str, not {type(text).__name__}")
     handle_text, dot, packed = text.partition(".")
     handle = _shmdev.handle_parse(handle_text)
     try:

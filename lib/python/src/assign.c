@@ -162,12 +162,13 @@ static int assign_rows(const struct assignment *assignment, const struct rows *r
 }
 
 /* The place of @name in a list of names; -1 with an exception. */
-static int choice(const char *what, const char *name, const char *const *names)
+static int choice(const char *what, const char *all, const char *name,
+		  const char *const *names)
 {
 	for (int i = 0; names[i]; i++)
 		if (!strcmp(name, names[i]))
 			return i;
-	PyErr_Format(PyExc_ValueError, "%s must not be '%.100s'", what, name);
+	PyErr_Format(PyExc_ValueError, "%s must be %s, not '%.100s'", what, all, name);
 	return -1;
 }
 
@@ -192,8 +193,10 @@ PyObject *array_assign(PyObject *self, PyObject *args, PyObject *names)
 	if (!PyArg_ParseTupleAndKeywords(args, names, "O|$ss:assign", parameters, &source,
 					 &casting_name, &overflow_name))
 		return NULL;
-	casting = choice("casting", casting_name, castings);
-	overflow = casting < 0 ? -1 : choice("overflow", overflow_name, overflows);
+	casting = choice("casting", "no, equiv, safe, same_kind or unsafe", casting_name,
+			 castings);
+	overflow = casting < 0 ? -1 : choice("overflow", "wrap, raise or saturate",
+							 overflow_name, overflows);
 	if (overflow < 0 || array_column(self, &assignment.to, &n) < 0 ||
 	    rows_open(&rows, source, n) < 0)
 		return NULL;

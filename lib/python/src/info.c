@@ -16,7 +16,12 @@ static PyStructSequence_Field info_fields[] = {
 
 PyStructSequence_Desc info_desc = {
 	.name = "shmdev.Info",
-	.doc = "What info() found.",
+	.doc = "What info() found.\n\n"
+	       "backend says where the next region comes from (device, hugetlb, thp or memfd),\n"
+	       "page_size how many bytes its pages have and fill_engine how fill() reads into it\n"
+	       "(fixed or ring: io_uring; preadv).  regions of region_bytes are mapped now, and\n"
+	       "blocks of block_bytes, which are arrays and values, live in them.  unavailable is\n"
+	       "a dict of why each better backend is not in use, best first.",
 	.fields = info_fields,
 	.n_in_sequence = sizeof(info_fields) / sizeof(info_fields[0]) - 1,
 };
