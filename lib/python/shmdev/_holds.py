@@ -15,7 +15,6 @@ Ctrl-C may be the end of any line.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 
@@ -24,7 +23,7 @@ from ._late import imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Callable
 
 # How long, in seconds, what was sent by multiprocessing is held, and what was pickled
 # by others, who may not want to send it at all.
@@ -47,15 +46,15 @@ _STAY_SECONDS = 1.0
 _LIMIT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 _keeper: threading.Thread | None = None
-_finalizer: Any = None
+_is_exiting: Callable[[], bool] | None = None
 _late: threading.Thread | None = None
 
 
 def _forked() -> None:
     """What the parent holds is the parent's affair, and so is who waits for it."""
-    global _keeper, _finalizer, _late
+    global _keeper, _is_exiting, _late
     _shmdev.holds_forked()
-    _keeper = _finalizer = _late = None
+    _keeper = _is_exiting = _late = None
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -119,17 +118,18 @@ def _want_keeper() -> None:
 
 def _wait_at_exit() -> None:
     """Let a process of multiprocessing end after what it sent has arrived."""
-    global _finalizer
-    if _finalizer is None:
+    global _is_exiting
+    if _is_exiting is None:
         with imports:
             from multiprocessing import process, util
 
         if process.parent_process() is None:
-            _finalizer = False
+            _is_exiting = bool  # which is false: it is not ours to wait
         else:
             # After queues have written what was put into them, whose priority is -5.
-            _finalizer = util.Finalize(None, _linger, exitpriority=-10)
-    if _finalizer and sys.modules["multiprocessing.util"].is_exiting():
+            util.Finalize(None, _linger, exitpriority=-10)
+            _is_exiting = util.is_exiting
+    if _is_exiting():
         _want_late()
 
 
@@ -187,7 +187,8 @@ def set_hold(sent: float = 600.0, pickled: float = 10.0) -> None:
     loaded, or its time is over, or 10 seconds are: nobody else has that memory.  One that
     has sent something nobody will take ends at once after set_hold(sent=0).
 
-    A time that is not given is the default again.  Any thread may call this, and so may the handler of a signal.  New in version 0.1.
+    A time that is not given is the default again.  Any thread may call this, and so may
+    the handler of a signal.  New in version 0.1.
     """
     global _sent_seconds, _pickled_seconds
     if not (sent >= 0 and pickled >= 0):
