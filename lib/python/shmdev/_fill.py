@@ -51,8 +51,8 @@ def fill(dest: Any, file: Any, offset: int | None = 0) -> int:
     value, a memoryview or numpy view of one.  file is a descriptor or has fileno().
     offset is the place in the file to read from, its start if nothing is said, wherever the
     file stands; with None the read starts where the descriptor stands and moves it, as
-    pipes and sockets need (what a buffered Python file has read ahead is not seen).  Fewer bytes than dest has came only if the file
-    ended.
+    pipes and sockets need (what a buffered Python file has read ahead is not seen).  Fewer
+    bytes than dest has came only if the file ended.
 
     Raises OSError with the errno of the read; EFAULT if dest is not shared memory of
     this package.  Other threads run meanwhile; dest cannot be freed under the read.
