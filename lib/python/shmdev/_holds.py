@@ -15,15 +15,15 @@ Ctrl-C may be the end of any line.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 
 from . import _shmdev
-from ._late import imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Any
 
 # How long, in seconds, what was sent by multiprocessing is held, and what was pickled
 # by others, who may not want to send it at all.
@@ -46,15 +46,37 @@ _STAY_SECONDS = 1.0
 _LIMIT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 _keeper: threading.Thread | None = None
-_is_exiting: Callable[[], bool] | None = None
-_late: threading.Thread | None = None
+_waits_at_exit = False
 
 
 def _forked() -> None:
     """What the parent holds is the parent's affair, and so is who waits for it."""
-    global _keeper, _is_exiting, _late
+    global _keeper
     _shmdev.holds_forked()
-    _keeper = _is_exiting = _late = None
+    _keeper = None
+    _wait_at_exit()
+
+
+def _wait_at_exit() -> None:
+    """Have each process that multiprocessing starts end after what it has sent has arrived.
+
+    It is too late for that when something is sent: a queue's thread pickles while the last
+    finalizers, which have been listed by then, wait for it.  No process is started without
+    util; here nothing may be imported, as somebody may have been at it at the fork.
+    """
+    global _waits_at_exit
+    util: Any = sys.modules.get("multiprocessing.util")
+    if _waits_at_exit or not hasattr(util, "register_after_fork"):
+        return
+    _waits_at_exit = True
+    # A process that begins may forget its finalizers, and then calls these.
+    util.register_after_fork(_linger, _linger_at_exit)
+    _linger_at_exit()
+
+
+def _linger_at_exit(_: object = None) -> None:
+    # After queues have written what was put into them, whose priority is -5.
+    sys.modules["multiprocessing.util"].Finalize(None, _linger, exitpriority=-10)
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -64,8 +86,6 @@ def hold(region: _shmdev.Region, sent: bool) -> tuple[bytes, int, int]:
     """Hold region for one that loads it: what it gives to arrived()."""
     seconds = _sent_seconds if sent else _pickled_seconds
     receipt, held = _shmdev.hold(region, seconds, sent, _LIMIT)
-    if sent:
-        _wait_at_exit()
     if held >= _WORTH_A_THREAD:
         _want_keeper()
     return receipt
@@ -116,51 +136,9 @@ def _want_keeper() -> None:
             _keeper = None
 
 
-def _wait_at_exit() -> None:
-    """Let a process of multiprocessing end after what it sent has arrived."""
-    global _is_exiting
-    if _is_exiting is None:
-        with imports:
-            from multiprocessing import process, util
-
-        if process.parent_process() is None:
-            _is_exiting = bool  # which is false: it is not ours to wait
-        else:
-            # After queues have written what was put into them, whose priority is -5.
-            util.Finalize(None, _linger, exitpriority=-10)
-            _is_exiting = util.is_exiting
-    if _is_exiting():
-        _want_late()
-
-
-def _want_late() -> None:
-    """Have a thread that the end of the process waits for.
-
-    Finalizers have been listed by then, and ours may not be among them: a queue's thread
-    pickles while the last of them wait for it.
-    """
-    global _late
-    if _late is not None and _late.is_alive():
-        return
-    thread = threading.Thread(target=_linger_late, name="shmdev-late", daemon=False)
-    _late = thread
-    try:
-        thread.start()
-    except RuntimeError:  # as above
-        if _late is thread:
-            _late = None
-
-
-def _linger_late() -> None:
-    global _late
-    _linger()
-    _late = None
-    # Who has sent something meanwhile may have relied on us.
-    if _shmdev.holds_sweep(_LIMIT)[1]:
-        _linger()
-
-
 def _linger() -> None:
+    if sys.modules["multiprocessing.process"].parent_process() is None:
+        return
     end = time.monotonic() + _EXIT_SECONDS
     while True:
         _, waiting, seconds, _, seen = _shmdev.holds_sweep(_LIMIT)
@@ -201,3 +179,6 @@ def set_hold(sent: float = 600.0, pickled: float = 10.0) -> None:
 def held() -> int:
     """How many bytes are held now, after a look at what has arrived."""
     return _shmdev.holds_sweep(_LIMIT)[0]
+
+
+_wait_at_exit()
