@@ -67,24 +67,23 @@ bool block_resize(struct span *span, unsigned int slot, const struct request *re
 {
 	struct slab *slab = (struct slab *)span;
 	size_t size = request->size, old = block_size(span, slot), clear_to = size;
-	char *addr = span->base;
+	char *addr = READ_ONCE(span->kind) == SPAN_SLAB ? slab_addr(slab, slot) : span->base;
 
 	if (heap.annotate) {
 		/* It moves when it grows, so that who goes on using the old one is found. */
 		if (size > old)
 			return false;
 		anyhow = true;
+		/* At once: what is given up below can be somebody else's block right then. */
+		annotate_resize(addr, old, size);
 	}
 	if (READ_ONCE(span->kind) == SPAN_SLAB) {
-		addr = slab_addr(slab, slot);
 		if (size > slab->size || (size <= slab->size / 2 && !anyhow))
 			return false;
 		word_set(slab, slot, WORD_LIVE | (size - 1));
 	} else if (!run_resize((struct run *)span, size, anyhow, &clear_to)) {
 		return false;
 	}
-	if (heap.annotate)
-		annotate_resize(addr, old, size);
 	if (clear_to > size)
 		clear_to = size;
 	if (old < clear_to && !request->dirty)
