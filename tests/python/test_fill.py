@@ -129,6 +129,11 @@ class Files(unittest.TestCase):
         with self.assertRaises(OSError) as caught:
             fill(wide, self.file)
         self.assertEqual(caught.exception.errno, errno.EFAULT)
+        self.assertIn("not in shared memory", str(caught.exception))
+
+    def test_name_of_a_file(self):
+        self.assertRaisesRegex(TypeError, "descriptor or a file, not str", fill,
+                               RawArray("B", 1), "/dev/zero")
 
     def test_current_position(self):
         with tempfile.TemporaryFile(buffering=0) as file:
@@ -170,6 +175,7 @@ class Streams(unittest.TestCase):
             with self.assertRaises(OSError) as caught:
                 fill(RawArray("B", 1), read, 0)
             self.assertEqual(caught.exception.errno, errno.ESPIPE)
+            self.assertIn("offset must be None", str(caught.exception))
         finally:
             os.close(read)
             os.close(write)

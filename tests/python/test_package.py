@@ -110,10 +110,11 @@ class Package(unittest.TestCase):
 
 
 class Page(unittest.TestCase):
-    def run_page(self, **env):
+    def run_page(self, *arguments, **env):
         path = os.path.dirname(os.path.dirname(shmdev.__file__))
-        return subprocess.run([sys.executable, "-m", "shmdev"], capture_output=True, text=True,
-                              env={**os.environ, "PYTHONPATH": path, **env}, timeout=120)
+        return subprocess.run([sys.executable, "-m", "shmdev", *arguments],
+                              capture_output=True, text=True, timeout=120,
+                              env={**os.environ, "PYTHONPATH": path, **env})
 
     def test_page(self):
         done = self.run_page()
@@ -127,6 +128,19 @@ class Page(unittest.TestCase):
         done = self.run_page(SHMDEV_BACKEND="nonsense")
         self.assertEqual((done.returncode, done.stderr), (1, ""))
         self.assertIn("no memory to be had", done.stdout)
+
+    def test_no_memory(self):
+        with open("/proc/sys/vm/nr_hugepages", encoding="ascii") as file:
+            if int(file.read()):
+                self.skipTest("there are huge pages")
+        done = self.run_page(SHMDEV_BACKEND="hugetlb")
+        self.assertEqual((done.returncode, done.stderr), (1, ""))
+        self.assertIn("no memory to be had", done.stdout)
+
+    def test_arguments(self):
+        done = self.run_page("--help")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("usage", done.stderr)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ class Texts(unittest.TestCase):
             text = shmdev.export(array)
             self.assertRegex(text, f"^{TEXT}$")
             again = shmdev.attach(text)
+            self.assertRaisesRegex(TypeError, "not bytes", shmdev.attach, text.encode())
             self.assertIs(type(again), type(array))
             self.assertEqual(ctypes.addressof(again), ctypes.addressof(array))
 

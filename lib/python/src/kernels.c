@@ -137,7 +137,7 @@ static bool ld_are_doubles(const void *source, size_t n)
 }
 
 /*
- * These are what they were once they have been doubles, and to see that takes a tenth of the
+ * These are what they were once they have been doubles, and to see that takes a fifth of the
  * time in which the x87 makes them so.
  */
 static void ld_from_ld(void *target, const void *source, size_t n)
