@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
+#define _GNU_SOURCE
 #include "crew.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 
 /* Less than this for each, and a thread does not pay. */
 #define SHARE	((size_t)2 << 20)
@@ -41,4 +43,15 @@ void crew_join(struct crew *crew)
 {
 	while (crew->nr)
 		pthread_join(crew->threads[--crew->nr], NULL);
+}
+
+bool thread_slept(long *sleeps)
+{
+	struct rusage usage;
+	long before = *sleeps;
+
+	if (getrusage(RUSAGE_THREAD, &usage))
+		return true;
+	*sleeps = usage.ru_nvcsw;
+	return *sleeps != before;
 }

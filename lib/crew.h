@@ -8,6 +8,7 @@
 #define SHMDEV_LIB_CREW_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "tuning.h"
@@ -26,5 +27,11 @@ int crew_thread(pthread_t *thread, void *(*body)(void *), void *argument);
 /* Have up to @size - 1 threads run @body besides the calling one. */
 void crew_start(struct crew *crew, unsigned int size, void *(*body)(void *), void *argument);
 void crew_join(struct crew *crew);
+
+/*
+ * Whether the calling thread has slept since @sleeps was noted, which is noted anew.  A read
+ * that made it was not of memory.  True, too, if the kernel does not let it be known.
+ */
+bool thread_slept(long *sleeps);
 
 #endif

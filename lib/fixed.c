@@ -98,6 +98,9 @@ void fixed_register(struct fixed *fixed, struct ring *ring)
 	size_t pinned = 0;
 	int err;
 
+	if (fixed->asked)
+		return;
+	fixed->asked = true;
 	for (unsigned int i = 0; i < fixed->nr; i++)
 		pinned += fixed->spans[i].iov_len;
 	/* Small reads far apart: to pin the gaps would take longer than to read. */

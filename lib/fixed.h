@@ -5,7 +5,8 @@
  * To register is to pin: 1.4 us for each MiB of huge pages, 17 us for base pages,
  * where a read from the page cache takes 200 us and one by O_DIRECT a processor time
  * of 7 us, of which registering saves half.  So it pays for huge pages and for what
- * goes past the page cache, does no harm to the rest, and is not done for base pages.
+ * goes past the page cache: it is not done for base pages, and not before there is
+ * something that is not in the page cache.
  *
  * It is undone with the batch.  Buffers that stay registered would follow their old
  * pages when a peer gives those back (hole punching), and data would go nowhere.
@@ -27,6 +28,7 @@ struct fixed {
 	const void *regions[FIXED_SPANS];	/* that the spans lie in, to compare */
 	unsigned int nr;
 	size_t wanted;				/* bytes that are to be read */
+	bool asked;				/* to register them */
 	enum shmdev_backend backend;		/* of all of them, if any */
 };
 
@@ -34,13 +36,14 @@ static inline void fixed_init(struct fixed *fixed)
 {
 	fixed->nr = 0;
 	fixed->wanted = 0;
+	fixed->asked = false;
 }
 
 /* Note that the batch will read into [@dst, @dst + @len) of @region of @backend. */
 void fixed_add(struct fixed *fixed, enum shmdev_backend backend, const void *region,
 	       char *dst, size_t len);
 
-/* Register what was noted; if that is not to be had, forget it. */
+/* Register what was noted, the first time; if that is not to be had, forget it. */
 void fixed_register(struct fixed *fixed, struct ring *ring);
 
 /* The span that [@dst, @dst + @len) lies in, or -1. */

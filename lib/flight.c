@@ -6,11 +6,15 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "crew.h"
 #include "stream.h"
 #include "tuning.h"
 
 /* How much is on its way in a ring while others help: what it has, they cannot take. */
 #define WINDOW		((size_t)16 << 20)
+
+/* How many turns the ring has at the most, between two looks whether a file is in memory. */
+#define PAUSE_MAX	64
 
 struct slot {
 	struct piece piece;
@@ -26,6 +30,10 @@ struct flight {
 	size_t window, weight;
 	struct piece rest;	/* of a large one, not on its way yet */
 	bool watching;
+	int blind;		/* a descriptor that does not tell what is in memory, or -1 */
+	unsigned int pause;	/* how many turns are the ring's, and how many are left */
+	unsigned int left;
+	long sleeps;		/* of ours */
 	struct slot slots[DEPTH_MAX], *idle[DEPTH_MAX];		/* as many as the depth */
 };
 
@@ -35,8 +43,13 @@ static void slot_queue(struct flight *flight, struct slot *slot)
 	struct batch *batch = flight->batch;
 	size_t len = piece->len < batch->chunk ? piece->len : batch->chunk;
 	char *memory = piece_memory(piece);
-	int span = is_stream(piece->job) ? -1 : fixed_find(&batch->fixed, memory, len);
+	int span = -1;
 
+	if (!is_stream(piece->job)) {
+		/* Not before: a batch that is in the page cache pins nothing. */
+		fixed_register(&batch->fixed, flight->ring);
+		span = fixed_find(&batch->fixed, memory, len);
+	}
 	slot->busy = true;
 	ring_transfer(flight->ring, batch->direction, piece->job->req->fd, memory, len,
 		      piece_offset(piece), span, slot);
@@ -77,20 +90,48 @@ static void flight_go_on(struct flight *flight)
 /*
  * What is in the page cache is had for less by a system call than by a ring.  True if
  * there is something left of @piece.
+ *
+ * Some file systems do not tell what is, tmpfs and overlayfs among them, and of these a
+ * ring has each read done by a thread of the kernel.  They are read as they are, and the
+ * ring has its turn when that has made us sleep.
  */
-static bool piece_outlasts_cache(struct batch *batch, struct piece *piece)
+static bool piece_outlasts_cache(struct flight *flight, struct piece *piece)
 {
-	ssize_t got;
+	struct batch *batch = flight->batch;
+	int fd = piece->job->req->fd;
+	ssize_t got = 0;
 
 	if (batch->direction != FILL || piece->job->is_direct)
 		return true;
-	do {
-		got = piece_read(batch, piece, batch->chunk, RWF_NOWAIT);
+	if (fd != flight->blind) {
+		do {
+			got = piece_read(batch, piece, batch->chunk, RWF_NOWAIT);
+		} while (got >= 0 && piece_advance(batch, piece, got));
+		if (got >= 0)
+			return false;
 		/* Whether that is an error, the ring will find out. */
-		if (got < 0)
+		if (errno != EOPNOTSUPP)
 			return true;
-	} while (piece_advance(batch, piece, got));
+		flight->blind = fd;
+		thread_slept(&flight->sleeps);
+	}
+	if (flight->left)
+		return true;
+	piece_finish(batch, piece);
 	return false;
+}
+
+/* After some pieces: whose turn it is. */
+static void flight_turn(struct flight *flight)
+{
+	if (flight->left) {
+		flight->left--;
+		return;
+	}
+	flight->pause = thread_slept(&flight->sleeps) ? 2 * flight->pause + 1 : 0;
+	if (flight->pause > PAUSE_MAX)
+		flight->pause = PAUSE_MAX;
+	flight->left = flight->pause;
 }
 
 /*
@@ -128,9 +169,11 @@ static bool flight_load(struct flight *flight)
 		nr = batch_take(batch, pieces, nr, batch->chunk);
 		if (!nr)
 			break;
+		if (flight->blind >= 0 && !flight->left)
+			thread_slept(&flight->sleeps);
 		for (unsigned int i = 0; i < nr; i++) {
 			taken += pieces[i].len;
-			if (!piece_outlasts_cache(batch, &pieces[i]))
+			if (!piece_outlasts_cache(flight, &pieces[i]))
 				continue;
 			if (pieces[i].len > batch->chunk)
 				/* Then there is none behind it. */
@@ -138,6 +181,8 @@ static bool flight_load(struct flight *flight)
 			else
 				slot_begin(flight, &pieces[i]);
 		}
+		if (flight->blind >= 0)
+			flight_turn(flight);
 	}
 	return false;
 }
@@ -199,6 +244,7 @@ bool batch_ring(struct batch *batch, struct ring *ring)
 	flight.ring = ring;
 	flight.depth = tuning_get()->depth;
 	flight.window = SIZE_MAX;
+	flight.blind = -1;
 	for (unsigned int i = 0; i < flight.depth; i++) {
 		flight.slots[i].busy = false;
 		flight.idle[flight.nr_idle++] = &flight.slots[i];
@@ -213,7 +259,6 @@ bool batch_ring(struct batch *batch, struct ring *ring)
 		flight.watching = true;
 	}
 
-	fixed_register(&batch->fixed, ring);
 	do {
 		bool more = flight_load(&flight);
 

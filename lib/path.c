@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /*
- * Files by name: opened, read and closed, by chains in a ring where the kernel has them,
- * and by system calls where it has not, and by the crew, which is as fast as long as all
- * is in the page cache.
+ * Files by name: opened, read and closed, by system calls as long as all is in the page
+ * cache, by chains in a ring after that, where the kernel has them; by system calls where it
+ * has not, and by the crew.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -158,6 +158,20 @@ static void path_plain(const struct paths *paths, struct shmdev_path *req)
 	close(fd);
 }
 
+/* As long as all of it is in memory, which no ring has for less. */
+static void paths_cached(struct paths *paths)
+{
+	struct shmdev_path *req;
+	long sleeps = 0;
+
+	thread_slept(&sleeps);
+	while ((req = paths_next(paths))) {
+		path_plain(paths, req);
+		if (thread_slept(&sleeps))
+			break;
+	}
+}
+
 static void *paths_plain(void *argument)
 {
 	struct shmdev_path *req;
@@ -257,6 +271,7 @@ int shmdev_path_fill(struct shmdev_path *reqs, unsigned int nr)
 	size = crew_size(work);
 	paths.by_file = size <= FRESH_THREADS;
 	crew_start(&crew, size, paths_plain, &paths);
+	paths_cached(&paths);
 	if (nr > 1)
 		ring = ring_get();
 	if (ring) {

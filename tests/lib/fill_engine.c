@@ -88,6 +88,17 @@ static void the_ring_reads_it_all(void)
 	check_everything();
 }
 
+/* As on tmpfs and overlayfs. */
+static void files_that_do_not_tell(void)
+{
+	forbid_syscall(SYS_preadv2, EOPNOTSUPP);
+	need_backend();
+	check_everything();
+	/* And each read was a long one. */
+	forbid_syscall(SYS_getrusage, EPERM);
+	check_everything();
+}
+
 static void check_refused_by(int nr, int error)
 {
 	/* First of all: a ring that is there already goes on working. */
@@ -256,6 +267,7 @@ static void no_descriptor_for_a_ring(void)
 
 TAP_MAIN(TAP_TEST(the_best_engine_is_used),
 	 TAP_TEST(the_ring_reads_it_all),
+	 TAP_TEST(files_that_do_not_tell),
 	 TAP_TEST(io_uring_refused_with_eperm),
 	 TAP_TEST(io_uring_refused_with_enosys),
 	 TAP_TEST(io_uring_refused_later),

@@ -239,6 +239,15 @@ static void files_that_are_not_cached(void)
 	remove_files();
 }
 
+static void by_the_ring(void)
+{
+	forbid_cached_reads();
+	need_backend();
+	make_files(1000);
+	check_everything();
+	remove_files();
+}
+
 static void from_the_working_directory(void)
 {
 	struct shmdev_path one;
@@ -298,6 +307,7 @@ static void without_io_uring(void)
 static void without_registered_files(void)
 {
 	forbid_syscall(SYS_io_uring_register, EOPNOTSUPP);
+	forbid_cached_reads();
 	need_backend();
 	make_files(1000);
 	check_everything();
@@ -306,6 +316,7 @@ static void without_registered_files(void)
 
 static void io_uring_refused_later(void)
 {
+	forbid_cached_reads();
 	need_backend();
 	if (info_now().fill_engine == SHMDEV_FILL_PREADV)
 		tap_skip("no io_uring here");
@@ -321,6 +332,7 @@ static void odd_tuning(void)
 {
 	setenv("SHMDEV_DEPTH", "1", 1);
 	setenv("SHMDEV_THREADS", "5", 1);
+	forbid_cached_reads();
 	need_backend();
 	make_files(1000);
 	check_everything();
@@ -359,6 +371,7 @@ static void no_descriptors_left(void)
 
 TAP_MAIN(TAP_TEST(many_files),
 	 TAP_TEST(files_that_are_not_cached),
+	 TAP_TEST(by_the_ring),
 	 TAP_TEST(from_the_working_directory),
 	 TAP_TEST(what_may_not_be_read),
 	 TAP_TEST(without_io_uring),

@@ -250,5 +250,6 @@ void forbid_syscall_with(int nr, int arg, unsigned int value, int error)
 
 void forbid_cached_reads(void)
 {
-	forbid_syscall(SYS_preadv2, EOPNOTSUPP);
+	forbid_syscall(SYS_preadv2, EAGAIN);
+	forbid_syscall(SYS_getrusage, EPERM);
 }

@@ -69,7 +69,10 @@ void forbid_syscall(int nr, int error);
 /* The same for calls of @nr whose argument number @arg is @value. */
 void forbid_syscall_with(int nr, int arg, unsigned int value, int error);
 
-/* Leave what is in the page cache, which a fill gets by preadv2(2), to the ring, too. */
+/*
+ * Leave what is in the page cache to the ring, too: a fill gets it by preadv2(2), and files by
+ * name as long as, by getrusage(2), no read has made it sleep.
+ */
 void forbid_cached_reads(void);
 
 #endif
