@@ -4,41 +4,47 @@
 #include "heap.h"
 
 #include "block.h"
+#include "region.h"
 
-bool heap_check_range(const void *addr, size_t len)
+/*
+ * Whether [@from, @from + @len), which begins in no block, may be written to.  Of our own
+ * arenas nothing else may.  In one of the parent's there may be blocks that only the parent
+ * knows.  Locked.
+ */
+static bool may_be_the_parents(struct arena *arena, const char *from, size_t len)
 {
-	const char *from = addr;
-	struct arena *arena;
 	struct span *span;
-	unsigned int slot;
 	uint64_t bytes;
-	char *start;
-	size_t size;
-	bool good = true;
 
-	pthread_mutex_lock(&heap.lock);
-	if (block_around(from, &slot, &start, &size)) {
-		good = len <= size - (size_t)(from - start);
-		goto unlock;
-	}
-	arena = addrmap_find(&heap.arenas, from);
-	if (!arena) {
-		good = !kept_has(from);
-		goto unlock;
-	}
-	/*
-	 * Not in a block.  Of our own arenas nothing else may be written to.  In one
-	 * of the parent's there may be blocks that only the parent knows.
-	 */
-	if (!arena->inherited || !arena->pool) {
-		good = false;
-		goto unlock;
-	}
+	if (!arena->inherited || !arena->pool)
+		return false;
 	for (span = arena_find(arena, from); span && span->base < from + len;
 	     span = arena_next(arena, span))
 		if (span_count(span, from, from + len, &bytes))
-			good = false;
-unlock:
+			return false;
+	return true;
+}
+
+bool heap_check_range(const void *addr, size_t len, struct stretch *stretch)
+{
+	struct arena *arena;
+	unsigned int slot;
+	char *start;
+	size_t size;
+	bool good;
+
+	pthread_mutex_lock(&heap.lock);
+	if (block_around(addr, &slot, &start, &size)) {
+		stretch->start = start;
+		stretch->size = size;
+		good = stretch_has(stretch, addr, len);
+	} else if ((arena = addrmap_find(&heap.arenas, addr))) {
+		stretch->start = addr;
+		stretch->size = len;
+		good = may_be_the_parents(arena, addr, len);
+	} else {
+		good = !kept_has(addr);
+	}
 	pthread_mutex_unlock(&heap.lock);
 	return good;
 }

@@ -52,10 +52,10 @@ bool fresh_is_absent(const char *memory, size_t len)
 /* Whether [@memory, @memory + @len) is of such a memfd, and enough of it. */
 static bool could_be_fresh(const char *memory, size_t len)
 {
-	enum shmdev_backend backend;
+	struct stretch stretch;
 
-	return len >= LEAST && region_around(memory, len, true, &backend) &&
-	       backend == SHMDEV_BACKEND_MEMFD;
+	return len >= LEAST && region_around(memory, len, true, &stretch) &&
+	       stretch.backend == SHMDEV_BACKEND_MEMFD;
 }
 
 bool fresh_is(const char *memory, size_t len)

@@ -7,12 +7,14 @@
 #include <stdint.h>
 
 struct shmdev_region;
+struct stretch;
 
 /*
  * Whether someone may write to [@addr, @addr + @len), which is within a region: not
  * over the ends of a live block, nor into memory that the heap has yet to hand out.
+ * @stretch, that region, becomes what else may be written to there.
  */
-bool heap_check_range(const void *addr, size_t len);
+bool heap_check_range(const void *addr, size_t len, struct stretch *stretch);
 
 /* The region of the live block around @ptr, as shmdev_block_share(); and the bytes left. */
 struct shmdev_region *heap_share(const void *ptr, size_t *offset, size_t *left);

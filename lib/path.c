@@ -41,14 +41,13 @@ struct slot {
 
 static int request_check(const struct shmdev_path *req)
 {
-	enum shmdev_backend backend;
-	const void *region;
+	struct stretch stretch = { .size = 0 };
 
 	if (req->flags || req->len > INT64_MAX)
 		return -EINVAL;
 	if (!req->path)
 		return -EFAULT;
-	if (req->len && !memory_is_ours(req->dst, req->len, true, &region, &backend))
+	if (req->len && !memory_is_ours(req->dst, req->len, true, &stretch))
 		return -EFAULT;
 	return 0;
 }

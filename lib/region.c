@@ -229,22 +229,18 @@ void region_put(struct shmdev_region *region)
 	free(region);
 }
 
-const void *region_around(const void *addr, size_t len, bool write,
-			  enum shmdev_backend *backend)
+bool region_around(const void *addr, size_t len, bool write, struct stretch *stretch)
 {
 	struct shmdev_region *region;
 
+	*stretch = (struct stretch){ .size = 0 };
 	pthread_mutex_lock(&table.lock);
 	region = addrmap_find(&table.by_address, addr);
-	if (region && len > region->backing.size -
-			    (size_t)((const char *)addr - (const char *)region->backing.addr))
-		region = NULL;
-	if (region && write && region->backing.readonly)
-		region = NULL;
-	if (region)
-		*backend = region->backing.backend;
+	if (region && !(write && region->backing.readonly))
+		*stretch = (struct stretch){ region->backing.addr, region->backing.size, region,
+					     region->backing.backend };
 	pthread_mutex_unlock(&table.lock);
-	return region;
+	return stretch_has(stretch, addr, len);
 }
 
 struct shmdev_region *region_at(const void *addr)

@@ -14,13 +14,26 @@
 struct shmdev_region *region_create(size_t size, const struct placement *placement);
 void region_put(struct shmdev_region *region);
 
+/* Memory of one region.  No reference to that: it is to compare, not to look into. */
+struct stretch {
+	const char *start;
+	size_t size;
+	const void *region;
+	enum shmdev_backend backend;
+};
+
+static inline bool stretch_has(const struct stretch *stretch, const void *addr, size_t len)
+{
+	size_t at = (const char *)addr - stretch->start;
+
+	return at < stretch->size && len <= stretch->size - at;
+}
+
 /*
- * The one mapped region that all of [@addr, @addr + @len) lies in, and its backend;
- * NULL if there is none, or with @write if it can only be read.  No reference: to
- * compare, not to look into.
+ * The one mapped region that all of [@addr, @addr + @len) lies in; false if there is none,
+ * or with @write if it can only be read.
  */
-const void *region_around(const void *addr, size_t len, bool write,
-			  enum shmdev_backend *backend);
+bool region_around(const void *addr, size_t len, bool write, struct stretch *stretch);
 
 /* What file a region is: the same in every process of a machine. */
 struct region_identity {

@@ -14,11 +14,14 @@
 #include "heap.h"
 #include "region.h"
 
-bool memory_is_ours(const void *memory, size_t len, bool write, const void **region,
-		    enum shmdev_backend *backend)
+bool memory_is_ours(const void *memory, size_t len, bool write, struct stretch *stretch)
 {
-	*region = region_around(memory, len, write, backend);
-	return *region && heap_check_range(memory, len);
+	if (stretch_has(stretch, memory, len) ||
+	    (region_around(memory, len, write, stretch) &&
+	     heap_check_range(memory, len, stretch)))
+		return true;
+	stretch->size = 0;
+	return false;
 }
 
 /* What a request costs besides its bytes, in bytes that could be copied meanwhile. */
@@ -44,26 +47,25 @@ static int batch_look(struct batch *batch, int fd)
 }
 
 /* 0 or -errno; notes in @batch what memory the good ones have. */
-static int request_check(const struct transfer *req, struct batch *batch)
+static int request_check(const struct transfer *req, struct batch *batch,
+			 struct stretch *stretch)
 {
 	unsigned int known = batch->direction == FILL ? SHM_FILL_INTR
 						      : SHM_DRAIN_INTR | SHM_DRAIN_SYNC;
-	enum shmdev_backend backend;
-	const void *region;
 
 	if (req->flags & ~known || req->offset < SHM_FILL_CURRENT || req->len > INT64_MAX ||
 	    req->offset > INT64_MAX - (int64_t)req->len)
 		return -EINVAL;
 	if (!req->len)
 		return 0;
-	if (!memory_is_ours(req->memory, req->len, batch->direction == FILL, &region, &backend))
+	if (!memory_is_ours(req->memory, req->len, batch->direction == FILL, stretch))
 		return -EFAULT;
 	if (req->offset == SHM_FILL_CURRENT)
 		return 0;
 	/* It would append, wherever it is told to write. */
 	if (batch->direction == DRAIN && batch_look(batch, req->fd) & O_APPEND)
 		return -EINVAL;
-	fixed_add(&batch->fixed, backend, region, req->memory, req->len);
+	fixed_add(&batch->fixed, stretch->backend, stretch->region, req->memory, req->len);
 	return 0;
 }
 
@@ -139,11 +141,13 @@ static void streams_sort(struct batch *batch)
 
 void batch_collect(struct batch *batch, struct transfer *reqs, unsigned int nr)
 {
+	struct stretch stretch = { .size = 0 };
+
 	for (struct transfer *req = reqs; req < reqs + nr; req++) {
 		struct job job = { .req = req, .end = req->len };
 
 		req->done = 0;
-		req->result = request_check(req, batch);
+		req->result = request_check(req, batch, &stretch);
 		if (req->result || !(req->len || req->flags & SHM_DRAIN_SYNC))
 			continue;
 		if (req->flags & SHM_FILL_INTR)

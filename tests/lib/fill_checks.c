@@ -336,6 +336,15 @@ void check_bad_requests(void)
 			CHECK_EQ(batch[2 * i + 1].result, 50000);
 		}
 		CHECK(pattern_is(good, nr / 2 * 50000, 51, 0));
+
+		/* One after another, in both orders: none makes the next a good one. */
+		for (size_t i = 0; i < COUNT(bad); i++)
+			batch[i] = batch[2 * COUNT(bad) - 1 - i] = bad[i].request;
+		CHECK_EQ(shm_fill(batch, 2 * COUNT(bad)), 0);
+		for (size_t i = 0; i < COUNT(bad); i++) {
+			CHECK_EQ(batch[i].result, -bad[i].error);
+			CHECK_EQ(batch[2 * COUNT(bad) - 1 - i].result, -bad[i].error);
+		}
 	}
 
 	shm_free(one);
