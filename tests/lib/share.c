@@ -270,7 +270,7 @@ static void kill_leaves_nothing(void)
 	CHECK_EQ(waitpid(peer, &status, 0), peer);
 	close(socket);
 	/* Others use the machine too; half of what was held must have come and gone. */
-	for (int tries = 0; tries < 500; tries++) {
+	for (int tries = 0; tries < 6000; tries++) {
 		after = held_bytes(backend);
 		if (after + HELD / 2 < with)
 			break;
