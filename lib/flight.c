@@ -3,6 +3,7 @@
 #include "flight.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -34,6 +35,7 @@ struct flight {
 	unsigned int pause;	/* how many turns are the ring's, and how many are left */
 	unsigned int left;
 	long sleeps;		/* of ours */
+	bool slept;		/* in this turn */
 	struct slot slots[DEPTH_MAX], *idle[DEPTH_MAX];		/* as many as the depth */
 };
 
@@ -100,6 +102,7 @@ static bool piece_outlasts_cache(struct flight *flight, struct piece *piece)
 	struct batch *batch = flight->batch;
 	int fd = piece->job->req->fd;
 	ssize_t got = 0;
+	bool more;
 
 	if (batch->direction != FILL || piece->job->is_direct)
 		return true;
@@ -112,13 +115,21 @@ static bool piece_outlasts_cache(struct flight *flight, struct piece *piece)
 		/* Whether that is an error, the ring will find out. */
 		if (errno != EOPNOTSUPP)
 			return true;
+		if (flight->blind < 0)
+			thread_slept(&flight->sleeps);
 		flight->blind = fd;
-		thread_slept(&flight->sleeps);
 	}
-	if (flight->left)
+	/* A signal that comes during such a read is not seen: a stream would wait on. */
+	if (flight->left || flight->slept || (batch->has_intr && batch->nr_streams))
 		return true;
-	piece_finish(batch, piece);
-	return false;
+	do {
+		got = piece_plain(batch, piece, batch->chunk);
+		more = piece_advance(batch, piece, got);
+		/* Of many small ones, it is enough to ask after all of them. */
+		if (more || flight->pause)
+			flight->slept = thread_slept(&flight->sleeps);
+	} while (more && !flight->slept);
+	return more;
 }
 
 /* After some pieces: whose turn it is. */
@@ -128,10 +139,12 @@ static void flight_turn(struct flight *flight)
 		flight->left--;
 		return;
 	}
-	flight->pause = thread_slept(&flight->sleeps) ? 2 * flight->pause + 1 : 0;
+	flight->slept |= thread_slept(&flight->sleeps);
+	flight->pause = flight->slept ? 2 * flight->pause + 1 : 0;
 	if (flight->pause > PAUSE_MAX)
 		flight->pause = PAUSE_MAX;
-	flight->left = flight->pause;
+	flight->left = flight->slept && flight->batch->has_intr ? UINT_MAX : flight->pause;
+	flight->slept = false;
 }
 
 /*
@@ -181,8 +194,12 @@ static bool flight_load(struct flight *flight)
 			else
 				slot_begin(flight, &pieces[i]);
 		}
-		if (flight->blind >= 0)
-			flight_turn(flight);
+		if (flight->blind < 0)
+			continue;
+		flight_turn(flight);
+		/* What the ring has is to be on its way before we may sleep again. */
+		if (flight->pause && !flight->left)
+			return true;
 	}
 	return false;
 }
@@ -237,6 +254,7 @@ static bool flight_land(struct flight *flight)
 bool batch_ring(struct batch *batch, struct ring *ring)
 {
 	struct flight flight;
+	bool stopped = false;
 	int err = 0;
 
 	memset(&flight, 0, offsetof(struct flight, slots));
@@ -262,6 +280,10 @@ bool batch_ring(struct batch *batch, struct ring *ring)
 	do {
 		bool more = flight_load(&flight);
 
+		if (!stopped && batch_is_interrupted(batch)) {
+			flight_stop(&flight);
+			stopped = true;
+		}
 		if (!more && flight.nr_idle == flight.depth)
 			break;
 		if (more)
@@ -270,7 +292,6 @@ bool batch_ring(struct batch *batch, struct ring *ring)
 			err = ring_wait(ring, batch->has_intr && !batch_is_interrupted(batch));
 		if (err == -EINTR) {
 			batch_interrupt(batch);
-			flight_stop(&flight);
 			err = 0;
 		}
 		flight_reap(&flight, !err);

@@ -157,8 +157,11 @@ static void path_plain(const struct paths *paths, struct shmdev_path *req)
 	close(fd);
 }
 
-/* As long as all of it is in memory, which no ring has for less. */
-static void paths_cached(struct paths *paths)
+/*
+ * As long as all of it is in memory, which no ring has for less.  A request for which there
+ * was no descriptor, which a ring does not need, or NULL.
+ */
+static struct shmdev_path *paths_cached(struct paths *paths)
 {
 	struct shmdev_path *req;
 	long sleeps = 0;
@@ -166,9 +169,12 @@ static void paths_cached(struct paths *paths)
 	thread_slept(&sleeps);
 	while ((req = paths_next(paths))) {
 		path_plain(paths, req);
+		if (req->result == -EMFILE || req->result == -ENFILE)
+			return req;
 		if (thread_slept(&sleeps))
 			break;
 	}
+	return NULL;
 }
 
 static void *paths_plain(void *argument)
@@ -217,10 +223,12 @@ static void slot_end(const struct paths *paths, struct slot *slot)
 	}
 }
 
-static void paths_ring(struct paths *paths, struct ring *ring, unsigned int depth)
+/* All that is left, and before that @first, if it is not NULL. */
+static void paths_ring(struct paths *paths, struct ring *ring, unsigned int depth,
+		       struct shmdev_path *first)
 {
 	struct slot *slots = calloc(depth, sizeof(*slots)), *slot;
-	struct shmdev_path *req = NULL;
+	struct shmdev_path *req;
 	struct ring_file *done;
 	unsigned int flying = 0;
 	int err = 0;
@@ -229,8 +237,12 @@ static void paths_ring(struct paths *paths, struct ring *ring, unsigned int dept
 		return;
 	for (unsigned int i = 0; i < depth; i++)
 		slots[i].file.slot = i;
-	for (slot = slots; slot < slots + depth && (req = paths_next(paths)); slot++, flying++)
+	for (slot = slots; slot < slots + depth; slot++, flying++, first = NULL) {
+		req = first ? first : paths_next(paths);
+		if (!req)
+			break;
 		slot_begin(slot, req, ring);
+	}
 	while (flying && !err) {
 		err = ring_wait(ring, false);
 		while (ring_reap_file(ring, &done)) {
@@ -257,6 +269,7 @@ int shmdev_path_fill(struct shmdev_path *reqs, unsigned int nr)
 	struct paths paths = { .reqs = reqs, .nr = nr };
 	unsigned int depth = tuning_get()->depth, size;
 	struct ring *ring = NULL;
+	struct shmdev_path *req;
 	struct crew crew;
 	size_t work = 0;
 
@@ -270,15 +283,15 @@ int shmdev_path_fill(struct shmdev_path *reqs, unsigned int nr)
 	size = crew_size(work);
 	paths.by_file = size <= FRESH_THREADS;
 	crew_start(&crew, size, paths_plain, &paths);
-	paths_cached(&paths);
-	if (nr > 1)
+	req = paths_cached(&paths);
+	if (nr > 1 && (req || __atomic_load_n(&paths.next, __ATOMIC_RELAXED) < nr))
 		ring = ring_get();
 	if (ring) {
 		/* What is on its way the others cannot take. */
 		if (size > 1 && depth > nr / (4 * size) + 1)
 			depth = nr / (4 * size) + 1;
 		if (!ring_files_prepare(ring))
-			paths_ring(&paths, ring, depth);
+			paths_ring(&paths, ring, depth, req);
 		ring_put(ring);
 	}
 	paths_plain(&paths);

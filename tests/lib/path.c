@@ -346,24 +346,27 @@ static void no_descriptors_left(void)
 	struct shmdev_path reqs[20];
 	char *block;
 
+	forbid_cached_reads();
 	need_backend();
-	make_files(20);
-	check_sizes_then_bytes(20);
+	/* There is a ring then. */
+	make_files(21);
+	check_sizes_then_bytes(21);
 	block = shm_alloc(20 * MIB);
 	CHECK(block);
 	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	limit.rlim_cur = 3;
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	/* Not of 0, which has nothing in it: that is not opened. */
 	for (int i = 0; i < 20; i++)
-		reqs[i] = request(block + i * MIB, size_of(i), name_of(i));
+		reqs[i] = request(block + i * MIB, size_of(i + 1), name_of(i + 1));
 	CHECK_EQ(shmdev_path_fill(reqs, 20), 0);
 	limit.rlim_cur = 256;
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	for (int i = 0; i < 20; i++) {
-		if (reqs[i].result == -EMFILE)
+		if (reqs[i].result == -EMFILE && info_now().fill_engine == SHMDEV_FILL_PREADV)
 			continue;
 		CHECK_EQ(reqs[i].result, reqs[i].len);
-		CHECK(pattern_is(reqs[i].dst, reqs[i].len, i, 0));
+		CHECK(pattern_is(reqs[i].dst, reqs[i].len, i + 1, 0));
 	}
 	remove_files();
 	shm_free(block);

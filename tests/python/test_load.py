@@ -441,18 +441,19 @@ class Progress(Case):
         self.assertIn("100%", run.stderr)
 
     def interrupted(self, call):
-        """Ctrl-C during call: KeyboardInterrupt, and nothing is held although it is."""
-        pressed = False
+        """Ctrl-C during call: KeyboardInterrupt at once, and nothing is held although it is."""
+        calls = 0
 
         def told(done, total):
-            nonlocal pressed
-            if not pressed:
-                pressed = True
+            nonlocal calls
+            calls += 1
+            if calls == 1:
                 os.kill(os.getpid(), signal.SIGINT)
 
         held, descriptors = memory_held(), os.listdir("/proc/self/fd")
         with self.assertRaises(KeyboardInterrupt) as caught:
             call(told)
+        self.assertEqual(calls, 1)
         self.assertEqual(memory_held(), held)
         self.assertLessEqual(len(os.listdir("/proc/self/fd")), len(descriptors))
         del caught
