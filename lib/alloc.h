@@ -428,6 +428,13 @@ struct span *arena_find(const struct arena *arena, const void *addr);
 /* Let @pool have @pages in a row.  0 or -errno.  Not locked, not behind the gate. */
 int pool_grow(struct pool *pool, uint32_t pages, size_t align);
 
+/*
+ * After pool_grow(), and after what it was for was taken, maybe of what others had freed by
+ * then: let no arena stay in which there has never been a block to be freed.  Locked; drop
+ * what is condemned.
+ */
+void pool_settle(struct pool *pool);
+
 /* The pool of @placement; NULL: no memory.  Locked. */
 struct pool *pool_of(const struct placement *placement);
 

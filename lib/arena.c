@@ -403,6 +403,20 @@ void arena_settle(struct arena *arena)
 	heap_resume();
 }
 
+void pool_settle(struct pool *pool)
+{
+	struct arena *arena;
+
+	for (size_t i = heap.arenas.nr; i-- > 0;) {
+		/* With one that is settled, another may go. */
+		if (i >= heap.arenas.nr)
+			continue;
+		arena = heap.arenas.ranges[i].owner;
+		if (arena->pool == pool && !arena->inherited && arena_is_empty(arena))
+			arena_settle(arena);
+	}
+}
+
 void arena_count_in(struct arena *arena)
 {
 	__atomic_add_fetch(&arena->others, 1, __ATOMIC_RELAXED);

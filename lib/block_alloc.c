@@ -46,6 +46,7 @@ static void *small_alloc(const struct request *request, unsigned int class)
 static void *run_alloc(const struct request *request, bool anywhere)
 {
 	uint32_t pages = (room_of(request->size) + PAGE - 1) / PAGE, low = 0, high = 0;
+	bool grown = false;
 	struct arena *arena;
 	struct pool *pool;
 	struct run *run;
@@ -74,6 +75,7 @@ static void *run_alloc(const struct request *request, bool anywhere)
 			break;
 		pthread_mutex_unlock(&heap.lock);
 		err = pool_grow(pool, pages, request->align);
+		grown = true;
 		if (err && !stash_flush()) {
 			errno = -err;
 			return NULL;
@@ -90,7 +92,11 @@ static void *run_alloc(const struct request *request, bool anywhere)
 	if (!arena_dirty(arena, run->span.page, pages, &low, &high))
 		low = high = 0;
 	arena_soil(arena, run->span.page, pages);
+	if (grown)
+		pool_settle(pool);
 	pthread_mutex_unlock(&heap.lock);
+	if (grown)
+		condemned_drop_gated();
 
 	if (heap.annotate)
 		annotate_alloc(run->span.base, request->size, !request->dirty);

@@ -197,6 +197,7 @@ static bool quick_event(struct tcache *self, struct slab *slab)
 void *tcache_alloc(size_t size, unsigned int class, bool *dirty)
 {
 	struct tcache *tcache;
+	bool grown = false;
 	struct slab *slab;
 	void *addr;
 	int err;
@@ -213,6 +214,7 @@ void *tcache_alloc(size_t size, unsigned int class, bool *dirty)
 			break;
 		pthread_mutex_unlock(&heap.lock);
 		err = pool_grow(&heap.pool, slab_pages(class), PAGE);
+		grown = true;
 		if (err && stash_flush())
 			err = 0;
 		pthread_mutex_lock(&heap.lock);
@@ -223,6 +225,8 @@ void *tcache_alloc(size_t size, unsigned int class, bool *dirty)
 		}
 	}
 	addr = slab_take(slab, size, dirty);
+	if (grown)
+		pool_settle(&heap.pool);
 	pthread_mutex_unlock(&heap.lock);
 	condemned_drop_gated();
 	return addr;
