@@ -139,7 +139,7 @@ static void large_fills_widen_a_pipe(void)
 	memset(block, 0, len);
 	thread = fill_begin(&request, wide);
 	write_all(pipes[1], bytes, len - 1);
-	while (block[len - 2] != bytes[len - 2] || !is_empty(pipes[0]))
+	while (!is_empty(pipes[0]))
 		sched_yield();
 	write_all(pipes[1], bytes + len - 1, 1 + more);
 	fill_end(thread, &request, 51);
