@@ -292,6 +292,9 @@ bool batch_ring(struct batch *batch, struct ring *ring)
 			err = ring_wait(ring, batch->has_intr && !batch_is_interrupted(batch));
 		if (err == -EINTR) {
 			batch_interrupt(batch);
+			/* Now: what is loaded next, of others, may take its time. */
+			flight_stop(&flight);
+			stopped = true;
 			err = 0;
 		}
 		flight_reap(&flight, !err);
